@@ -1,0 +1,77 @@
+"""The public names of datapruner; each is loaded when it is first used, so importing is cheap."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data import Data as Data
+    from .data import open_data as open_data
+    from .embedding import embed as embed
+    from .engine import History as History
+    from .engine import evaluate as evaluate
+    from .engine import fit as fit
+    from .errors import PrunerError as PrunerError
+    from .errors import Refused as Refused
+    from .errors import UsageError as UsageError
+    from .ffcv import FFCVLoader as FFCVLoader
+    from .ffcv import write_beton as write_beton
+    from .loaders import Batch as Batch
+    from .loaders import TensorLoader as TensorLoader
+    from .loaders import TorchLoader as TorchLoader
+    from .losses import cross_entropy as cross_entropy
+    from .models import make_model as make_model
+    from .run import Run as Run
+    from .samplers import RS2 as RS2
+    from .samplers import Fixed as Fixed
+    from .scores import Scores as Scores
+    from .scores import score as score
+    from .selection import Selection as Selection
+    from .selection import keep as keep
+    from .traces import Record as Record
+    from .traces import Recorder as Recorder
+    from .traces import record as record
+    from .training import train as train
+    from .wrap import prune as prune
+
+_HOME = {
+    "Data": "data",
+    "open_data": "data",
+    "embed": "embedding",
+    "History": "engine",
+    "evaluate": "engine",
+    "fit": "engine",
+    "PrunerError": "errors",
+    "Refused": "errors",
+    "UsageError": "errors",
+    "FFCVLoader": "ffcv",
+    "write_beton": "ffcv",
+    "Batch": "loaders",
+    "TensorLoader": "loaders",
+    "TorchLoader": "loaders",
+    "cross_entropy": "losses",
+    "make_model": "models",
+    "Run": "run",
+    "RS2": "samplers",
+    "Fixed": "samplers",
+    "Scores": "scores",
+    "score": "scores",
+    "Selection": "selection",
+    "keep": "selection",
+    "Record": "traces",
+    "Recorder": "traces",
+    "record": "traces",
+    "train": "training",
+    "prune": "wrap",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'datapruner' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})
