@@ -1,0 +1,80 @@
+"""Distance to a prototype: how unlike its own cluster's centre an example is."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ._clusters import fit_centroids
+from ._visits import finished
+
+
+def prototypes(
+    embedding: Tensor,
+    *,
+    k: int | None = None,
+    spherical: bool = True,
+    restarts: int = 3,
+    iterations: int = 20,
+    seed: int = 0,
+    fit_at_most: int = 100_000,
+) -> Tensor:
+    """Return each example's distance to the nearest of k cluster centres.
+
+    High means far: unusual, hard. Sorscher et al. 2022, "Beyond Neural Scaling Laws": spherical
+    k-means on self-supervised features, cosine distance. They keep the far ones when data is plenty
+    and the near ones (rule `bottom`) when little is kept, and a floor for each class either way.
+    Reordering the rows reorders the scores and changes nothing else.
+
+    Args:
+        embedding: (n, d), no row NaN or infinite.
+        k: clusters. The paper takes the number of classes, and finds a factor either way harmless.
+            None, when that is unknown: sqrt(n / 2), at least 2 and at most the paper's 1000.
+        spherical: normalise rows and centroids, distance = 1 - cosine; else L2 on the rows as is.
+        restarts: k-means runs, of which the best is kept.
+        iterations: of each run.
+        seed: of the starting centroids.
+        fit_at_most: rows that k-means sees, a seeded sample of them; all are scored.
+
+    Returns:
+        (n,) float32, in [0, 2] when spherical. Memory: `fit_at_most` rows and two blocks of rows.
+
+    Raises:
+        ValueError: a row that is not finite, or k outside 1 .. n.
+
+    Example:
+        >>> prototypes(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), k=2).tolist()
+        [0.0, 0.0, 0.0]
+    """
+    n = len(embedding)
+    k = min(n, 1000, max(2, round(math.sqrt(n / 2)))) if k is None else k
+    if not 1 <= k <= min(n, fit_at_most):
+        raise ValueError(f"k={k} clusters cannot be made of {min(n, fit_at_most)} examples")
+    _refuse_not_finite(embedding)
+    centroids = fit_centroids(
+        embedding,
+        k,
+        spherical=spherical,
+        restarts=restarts,
+        iterations=iterations,
+        seed=seed,
+        fit_at_most=fit_at_most,
+    )
+    return finished(torch.cat([_distance(b, centroids, spherical) for b in embedding.split(65536)]))
+
+
+def _distance(rows: Tensor, centroids: Tensor, spherical: bool) -> Tensor:
+    """Return (b,) distances to the nearest centroid, from differences, which lose no digits."""
+    rows = normalize(rows.to(torch.float32)) if spherical else rows.to(torch.float32)
+    nearest = (rows @ centroids.T - centroids.square().sum(1) / 2).argmax(1)
+    squared = (rows - centroids[nearest]).square().sum(1)
+    if not spherical:
+        return squared.sqrt()
+    # 1 - cosine of unit vectors; the last term makes a row of zeros, which has no direction, 1.
+    return squared / 2 + (1 - rows.square().sum(1)).round() / 2
+
+
+def _refuse_not_finite(embedding: Tensor) -> None:
+    whole = torch.cat([rows.isfinite().all(1) for rows in embedding.split(65536)])
+    finished(torch.zeros(len(whole)).masked_fill(~whole, torch.nan))
