@@ -60,7 +60,5 @@ def _declare_operators() -> None:
         del sys.modules[name]
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define(
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    )
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _declared.append(library)
