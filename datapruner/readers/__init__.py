@@ -1,0 +1,1 @@
+"""One file for each kind of data that `datapruner.data.open_data` can open."""
