@@ -11,14 +11,32 @@ from typing import Literal
 from torch import Tensor
 
 from .aum import aum
+from .aum_probability import aum_probability
+from .confidence import confidence
+from .correctness import correctness
+from .ddd import ddd
+from .deepfool import deepfool
+from .dual import dual
+from .dyn_unc import dyn_unc
 from .el2n import el2n
 from .entropy import entropy
+from .first_learned import first_learned
 from .forgetting import forgetting
+from .grand import grand
+from .grand_last_layer import grand_last_layer
+from .influence import influence, influence_error
+from .least_confidence import least_confidence
 from .loss import loss
+from .memorization import memorization, memorization_error
 from .prototypes import prototypes
 from .random import random
+from .rho_loss import rho_loss
+from .tdds import tdds
+from .top2_margin import top2_margin
+from .variability import variability
+from .vog import vog
 
-__all__ = ["PASS", "SCORERS"]
+__all__ = ["ERRORS", "PASS", "SCORERS"]
 
 SCORERS: dict[str, Callable[..., Tensor]] = {
     # nothing
@@ -27,8 +45,30 @@ SCORERS: dict[str, Callable[..., Tensor]] = {
     "el2n": el2n,
     "forgetting": forgetting,
     "aum": aum,
+    "aum_probability": aum_probability,
     "loss": loss,
     "entropy": entropy,
+    "least_confidence": least_confidence,
+    "confidence": confidence,
+    "variability": variability,
+    "correctness": correctness,
+    "first_learned": first_learned,
+    "dyn_unc": dyn_unc,
+    "dual": dual,
+    "tdds": tdds,
+    # one clean pass
+    "top2_margin": top2_margin,
+    # two runs
+    "rho_loss": rho_loss,
+    # gradients
+    "grand": grand,
+    "grand_last_layer": grand_last_layer,
+    "vog": vog,
+    "deepfool": deepfool,
+    # an ensemble
+    "memorization": memorization,
+    "influence": influence,
+    "ddd": ddd,
     # an embedding
     "prototypes": prototypes,
 }
@@ -36,5 +76,12 @@ SCORERS: dict[str, Callable[..., Tensor]] = {
 # Which pass of a run a scorer's traces come from unless the caller says otherwise: rows recorded
 # while training, before each step, or a clean pass (eval mode, no augmentation, float32).
 PASS: dict[str, Literal["training", "clean"]] = {
-    name: "clean" if name in {"el2n"} else "training" for name in SCORERS
+    name: "clean" if name in {"el2n", "top2_margin", "grand_last_layer"} else "training"
+    for name in SCORERS
+}
+
+# The standard error of a score that one call computes from many runs; same sources, (n,) float32.
+ERRORS: dict[str, Callable[..., Tensor]] = {
+    "memorization": memorization_error,
+    "influence": influence_error,
 }

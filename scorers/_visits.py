@@ -96,7 +96,7 @@ def refuse_unvisited(count: Tensor, least: int = 1) -> None:
         return
     what = "never visited" if least == 1 else f"visited fewer than {least} times"
     raise ValueError(
-        f"{_named(short)} {what}: score only visited examples, or record an epoch over all of them"
+        f"{named(short)} {what}: score only visited examples, or record an epoch over all of them"
     )
 
 
@@ -112,13 +112,13 @@ def finished(score: Tensor) -> Tensor:
     score = score.to(torch.float32)
     if (bad := ~score.isfinite()).any():
         raise ValueError(
-            f"{_named(bad)} given a score that is not finite: "
+            f"{named(bad)} given a score that is not finite: "
             "the source holds infinite or NaN values"
         )
     return score
 
 
-def _named(chosen: Tensor) -> str:
+def named(chosen: Tensor) -> str:
     """Say which examples: the first by index, the rest by count."""
     first, others = int(chosen.nonzero()[0]), int(chosen.sum()) - 1
     if not others:
