@@ -40,7 +40,7 @@ def test_no_broken_library_stops_it(monkeypatch, error):
         assert check.advice or check.ok is not False
     broken_ones = {check.name for check in found if check.ok is False}
     assert {"torch", "faiss", "numba", "pillow", "gpu"} <= broken_ones
-    assert "To be original: torch, " in text(found)
+    assert "To be mended: torch, " in text(found)
 
 
 def test_ffcv_that_is_absent_and_ffcv_that_does_not_load(monkeypatch):
@@ -111,6 +111,6 @@ def test_text_lines_up():
         "ok    a     one",
         "FAILS long  two",
         "            -> do it",
-        "To be original: long.",
+        "To be mended: long.",
     ]
     assert text([]) == "All that datapruner needs works."
