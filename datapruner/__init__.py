@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from .data import Data as Data
     from .data import open_data as open_data
     from .embedding import embed as embed
-    from .engine import History as History
     from .engine import evaluate as evaluate
     from .engine import fit as fit
     from .errors import PrunerError as PrunerError
@@ -15,11 +14,13 @@ if TYPE_CHECKING:
     from .errors import UsageError as UsageError
     from .ffcv import FFCVLoader as FFCVLoader
     from .ffcv import write_beton as write_beton
+    from .history import History as History
     from .loaders import Batch as Batch
     from .loaders import TensorLoader as TensorLoader
     from .loaders import TorchLoader as TorchLoader
     from .losses import cross_entropy as cross_entropy
     from .models import make_model as make_model
+    from .recording import record as record
     from .run import Run as Run
     from .samplers import RS2 as RS2
     from .samplers import Fixed as Fixed
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from .selection import keep as keep
     from .traces import Record as Record
     from .traces import Recorder as Recorder
-    from .traces import record as record
     from .training import train as train
     from .wrap import prune as prune
 
@@ -37,7 +37,7 @@ _HOME = {
     "Data": "data",
     "open_data": "data",
     "embed": "embedding",
-    "History": "engine",
+    "History": "history",
     "evaluate": "engine",
     "fit": "engine",
     "PrunerError": "errors",
@@ -59,7 +59,7 @@ _HOME = {
     "keep": "selection",
     "Record": "traces",
     "Recorder": "traces",
-    "record": "traces",
+    "record": "recording",
     "train": "training",
     "prune": "wrap",
 }

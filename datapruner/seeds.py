@@ -1,4 +1,4 @@
-"""Randomness as a pure function: a seed for each purpose, epoch and example; no global generator."""
+"""Randomness as a pure function: a seed for each purpose, epoch and example; none is global."""
 
 import hashlib
 

@@ -1,0 +1,93 @@
+"""A training run put down between two epochs, in one safetensors file, and taken up again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .errors import PrunerError, Refused
+from .files import whole_file
+from .history import History
+
+Sections = dict[str, dict[str, Tensor]]
+
+
+def save_tensors(path: Path | str, sections: Sections, about: dict[str, Any]) -> None:
+    """Write named groups of tensors and a JSON value beside them, whole or not at all."""
+    flat = {
+        f"{section}/{name}": tensor.detach().contiguous().cpu().clone()
+        for section, tensors in sections.items()
+        for name, tensor in tensors.items()
+    }
+    with whole_file(path) as temporary:
+        save_file(flat, temporary, metadata={"datapruner": json.dumps(about)})
+
+
+def load_tensors(path: Path | str) -> tuple[Sections, dict[str, Any]]:
+    """Read what `save_tensors` wrote.
+
+    Raises:
+        PrunerError: the file is missing, damaged or not ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["datapruner"])
+            sections: Sections = {}
+            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+                section, name = key.split("/", 1)
+                sections.setdefault(section, {})[name] = file.get_tensor(key)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise PrunerError(
+            f"{path}: not a datapruner weights file ({error}); remove it and run again"
+        ) from None
+    return sections, about
+
+
+def save_checkpoint(
+    path: Path | str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    sampler_state: dict[str, Any],
+    history: History,
+    run_id: str,
+) -> None:
+    """Write everything that the next epoch depends on."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    momentum = {
+        names[id(p)]: state["momentum_buffer"]
+        for p, state in optimizer.state.items()
+        if state.get("momentum_buffer") is not None
+    }
+    tensors = {k: v for k, v in sampler_state.items() if isinstance(v, Tensor)}
+    plain = {k: v for k, v in sampler_state.items() if not isinstance(v, Tensor)}
+    save_tensors(
+        path,
+        {"model": model.state_dict(), "momentum": momentum, "sampler": tensors},
+        {"run": run_id, "history": history.rows(), "sampler": plain},
+    )
+
+
+def load_checkpoint(
+    path: Path | str, model: nn.Module, optimizer: torch.optim.Optimizer, run_id: str
+) -> tuple[History, dict[str, Any]]:
+    """Restore model and optimizer in place; return the history and the sampler's state.
+
+    Raises:
+        Refused: the checkpoint is of another run.
+    """
+    sections, about = load_tensors(path)
+    if about["run"] != run_id:
+        raise Refused(
+            f"{path}: holds another run ({about['run']}, not {run_id}); use another --out"
+        )
+    model.load_state_dict(sections["model"])
+    momentum = sections.get("momentum", {})
+    for name, parameter in model.named_parameters():
+        if name in momentum:
+            buffer = torch.empty_like(parameter).copy_(momentum[name])
+            optimizer.state[parameter]["momentum_buffer"] = buffer
+    return History.from_rows(about["history"]), about["sampler"] | sections.get("sampler", {})

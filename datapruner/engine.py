@@ -1,0 +1,262 @@
+"""The one training loop, and evaluation."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, save_checkpoint
+from .errors import PrunerError
+from .hardware import pick_device, place_model, placed, precision_of
+from .history import Epoch, History
+from .loaders import Batch, Loader
+from .losses import Loss, SmoothedCrossEntropy, cross_entropy
+from .optimizer import make_optimizer, rate
+from .run import Run
+from .samplers import Fixed, Sampler
+from .seeds import seed_for
+
+Progress = Callable[[str, int, int], None]
+
+
+class Observer(Protocol):
+    """What listens to training: recorders do."""
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor, losses: Tensor) -> None:
+        """See a batch before its step: logits (b, C) and unweighted losses (b,), detached."""
+        ...
+
+    def end_epoch(self, epoch: int) -> None:
+        """See the network after the epoch."""
+        ...
+
+    def resume(self, epoch: int) -> None:
+        """Go on before this epoch, the earlier ones having been seen by a run that was killed."""
+        ...
+
+
+def fit(
+    model: nn.Module,
+    loader: Loader,
+    sampler: Sampler | None,
+    run: Run,
+    *,
+    loss: Loss | None = None,
+    observers: Sequence[Observer] = (),
+    test: Loader | None = None,
+    checkpoint: Path | str | None = None,
+    run_id: str | None = None,
+    progress: Progress | None = None,
+) -> History:
+    """Train `model` in place on what `sampler` draws, by SGD over the run's budget.
+
+    Minimises (weight * losses).mean() of each batch, divided by the rows, never by the sum of the
+    weights. The learning rate follows progress: the share of the budget that is used up, in epochs
+    or in steps as the run says.
+
+    Args:
+        model: takes a batch's x, returns logits (b, C).
+        loader: gives the batches of an order.
+        sampler: what each epoch looks at; None is every example. An unbound one is bound here.
+        run: the training fields are read, the data and model fields are not.
+        loss: (logits, batch, progress) -> (b,); None is cross entropy with the run's smoothing.
+        observers: see each batch before its step and the end of each epoch.
+        test: read after each epoch, for the history alone.
+        checkpoint: file written after each epoch; when it is there the run goes on from it.
+        run_id: what the checkpoint must belong to; None is `run.id()`.
+        progress: called as progress(text, steps done, steps in this epoch).
+
+    Returns:
+        What was done, epoch by epoch.
+
+    Raises:
+        PrunerError: the loss is no longer finite.
+        Refused: the checkpoint belongs to another run.
+
+    Example:
+        >>> import datapruner as dp
+        >>> data = dp.open_data("digits")
+        >>> model = dp.make_model("mlp", data.num_classes, data.shape)
+        >>> history = dp.fit(model, dp.TensorLoader(data), dp.RS2(0.1), dp.Run(epochs=2))
+        >>> history.examples
+        288
+    """
+    device = pick_device(run.device)
+    place_model(model, device)
+    everyone = Fixed(seed=run.seed) if sampler is None else sampler
+    sampler = everyone.bind(len(loader.labels), loader.labels, loader.readable)
+    if loss is None:
+        loss = SmoothedCrossEntropy(run.label_smoothing) if run.label_smoothing else cross_entropy
+    optimizer = make_optimizer(model, run)
+    history, run_id = History(), run_id or run.id()
+    if checkpoint is not None and Path(checkpoint).exists():
+        history, state = load_checkpoint(checkpoint, model, optimizer, run_id)
+        sampler.load_state_dict(state)
+    for observer in observers:
+        observer.resume(len(history.epochs))
+    training = _Training(
+        model, loader, run, loss, optimizer, sampler, (sampler, *observers), device
+    )
+    while not _done(run, history):
+        epoch = training.epoch(len(history.epochs), history, progress)
+        for listener in training.listeners:
+            listener.end_epoch(epoch.epoch)
+        if test is not None:
+            score = evaluate(model, test, device=run.device, precision=run.precision)
+            epoch = Epoch(**{**vars(epoch), "test_accuracy": score})
+        history.epochs.append(epoch)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, model, optimizer, sampler.state_dict(), history, run_id)
+    return history
+
+
+def _done(run: Run, history: History) -> bool:
+    return history.steps >= run.steps if run.steps else len(history.epochs) >= run.epochs
+
+
+class _Training:
+    """One run under way: what an epoch needs and nothing that outlives it."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loader: Loader,
+        run: Run,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        sampler: Sampler,
+        listeners: tuple[Observer | Sampler, ...],
+        device: torch.device,
+    ) -> None:
+        self.model, self.loader, self.run, self.loss = model, loader, run, loss
+        self.optimizer, self.sampler, self.listeners = optimizer, sampler, listeners
+        self.device = device
+        self.forward = torch.compile(model) if run.compile else model
+
+    def epoch(self, number: int, before: History, show: Progress | None) -> Epoch:
+        """Train for one epoch, or for as much of it as the budget in steps allows."""
+        order, weight = self.sampler.draw(number)
+        size = -(-len(order) // self.loader.batch_size)
+        steps = min(size, self.run.steps - before.steps) if self.run.steps else size
+        order = order[: steps * self.loader.batch_size]
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.model.train()
+        started = time.perf_counter()
+        devices = [self.device] if self.device.type == "cuda" else []
+        with (
+            torch.random.fork_rng(devices),
+            precision_of(self.model, self.device, self.run.precision),
+        ):
+            torch.manual_seed(seed_for(self.run.seed, "dropout", number))
+            for step, batch in enumerate(self.loader(order, epoch=number, train=True)):
+                done = self._progress(number, step, steps, before.steps)
+                totals += self._step(number, batch, weight, done)
+                if show is not None:
+                    show(f"epoch {number + 1}", step + 1, steps)
+        mean_loss, accuracy = (totals / len(order)).tolist()
+        if not torch.isfinite(totals[0]):
+            raise PrunerError(
+                f"training loss is not finite in epoch {number + 1}; lower lr ({self.run.lr:g}) or "
+                "set clip_norm"
+            )
+        return Epoch(
+            epoch=number,
+            examples=before.examples + len(order),
+            steps=before.steps + steps,
+            seconds=before.seconds + time.perf_counter() - started,
+            train_loss=mean_loss,
+            train_accuracy=accuracy,
+        )
+
+    def _progress(self, number: int, step: int, steps: int, before: int) -> float:
+        if self.run.steps:
+            return (before + step) / self.run.steps
+        return (number + step / steps) / self.run.epochs
+
+    def _step(self, number: int, batch: Batch, weight: Tensor | None, progress: float) -> Tensor:
+        """Take one step; return the batch's summed loss and the number of rows that were right."""
+        index = batch.index
+        batch = Batch(index, placed(batch.x, self.device), batch.y.to(self.device))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(self.run, progress)
+        logits = self.forward(batch.x).float()
+        losses = self.loss(logits, batch, progress)
+        share = losses if weight is None else losses * weight[index].to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        share.mean().backward()
+        seen, plain = logits.detach(), losses.detach()
+        for listener in self.listeners:
+            listener.observe(number, batch, seen, plain)
+        if self.run.clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip_norm)
+        self.optimizer.step()
+        right = (seen.argmax(1) == batch.y).sum()
+        return torch.stack([plain.sum().double(), right.double()])
+
+
+def evaluate(
+    model: nn.Module,
+    loader: Loader,
+    order: Tensor | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> float:
+    """Return the share of examples that the network gets right, in [0, 1].
+
+    The network is in eval mode meanwhile and is put back as it was.
+
+    Args:
+        model: takes a batch's x, returns logits (b, C).
+        loader: read without augmentation.
+        order: (m,) which examples; None is every readable one.
+        device: as in Run.
+        precision: as in Run.
+
+    Raises:
+        PrunerError: there is no example to evaluate on.
+
+    Example:
+        >>> import datapruner as dp
+        >>> data = dp.open_data("digits", "test")
+        >>> model = dp.make_model("mlp", data.num_classes, data.shape)
+        >>> 0 <= dp.evaluate(model, dp.TensorLoader(data)) <= 1
+        True
+    """
+    right = total = 0
+    for batch, logits in predict(model, loader, order, device=device, precision=precision):
+        right += int((logits.argmax(1).cpu() == batch.y).sum())
+        total += len(batch.y)
+    if not total:
+        raise PrunerError("nothing to evaluate on: no readable example")
+    return right / total
+
+
+def predict(
+    model: nn.Module,
+    loader: Loader,
+    order: Tensor | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Give (batch, logits (b, C) float32) over the order, in eval mode and without augmentation.
+
+    The mode of the network is put back when the pass ends, also when it is broken off.
+    """
+    if order is None:
+        order = Fixed(shuffle=False).bind(len(loader.labels), None, loader.readable).draw(0)[0]
+    where = pick_device(device)
+    place_model(model, where)
+    was_training = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        with torch.inference_mode(), precision_of(model, where, precision):
+            for batch in loader(order, train=False):
+                yield batch, model(placed(batch.x, where)).float()
+    finally:
+        for module, training in was_training.items():
+            module.training = training

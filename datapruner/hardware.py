@@ -1,0 +1,85 @@
+"""What the machine computes best in: the device, the precision, the memory layout."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from .errors import UsageError
+from .heads import classifier, float32_classifier
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; auto is the first GPU, else the CPU.
+
+    Raises:
+        UsageError: the device is not there.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device {name!r} is not known; use auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device {name!r}: torch sees no GPU here; use --device cpu")
+    return device
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Tell whether the hardware multiplies bfloat16 itself; emulated it is slower than float32.
+
+    Example:
+        >>> isinstance(computes_in_bf16(torch.device("cpu")), bool)
+        True
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+@contextmanager
+def precision_of(model: nn.Module, device: torch.device, precision: str) -> Iterator[None]:
+    """Run the block's forward passes in bf16 with a float32 classifier, or all in float32.
+
+    Args:
+        model: whose classifier stays in float32; a network without one computes all in bf16.
+        device: where it runs.
+        precision: "bf16", "float32", or "auto" for bf16 where the hardware computes in it.
+
+    Example:
+        >>> with precision_of(nn.Linear(2, 2), torch.device("cpu"), "bf16"):
+        ...     print(torch.is_autocast_enabled("cpu"))
+        True
+    """
+    if precision == "float32" or (precision == "auto" and not computes_in_bf16(device)):
+        yield
+        return
+    try:
+        classifier(model)
+        head = float32_classifier(model)
+    except UsageError:
+        head = nullcontext()  # type: ignore[assignment]
+    with torch.autocast(device.type, torch.bfloat16), head:
+        yield
+
+
+def placed(x: Tensor, device: torch.device) -> Tensor:
+    """Bring a batch to the device; pictures go channels-last, which convolutions run faster in."""
+    if x.ndim == 4:
+        return x.to(device, memory_format=torch.channels_last, non_blocking=True)
+    return x.to(device, non_blocking=True)
+
+
+def place_model(model: nn.Module, device: torch.device) -> nn.Module:
+    """Bring a network to the device, its convolutions channels-last; in place."""
+    if any(isinstance(m, nn.Conv2d) for m in model.modules()):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub
+    return model.to(device)

@@ -1,0 +1,70 @@
+"""History: what a training run did, epoch by epoch."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a run.
+
+    Attributes:
+        epoch: 0 for the first.
+        examples: rows seen in training so far.
+        steps: optimizer steps so far.
+        seconds: spent in training so far, evaluation and recording left out.
+        train_loss: mean loss over the epoch, as each batch was met.
+        train_accuracy: share right in the epoch, as each batch was met.
+        test_accuracy: share right on the test loader after the epoch; None where it was not read.
+    """
+
+    epoch: int
+    examples: int
+    steps: int
+    seconds: float
+    train_loss: float
+    train_accuracy: float
+    test_accuracy: float | None = None
+
+
+@dataclass
+class History:
+    """The epochs of a run in order.
+
+    Example:
+        >>> History([Epoch(0, 100, 10, 1.5, 0.7, 0.5, 0.55)]).accuracy
+        0.55
+    """
+
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The last test accuracy that was read, in [0, 1]; None when none was."""
+        return next(
+            (e.test_accuracy for e in reversed(self.epochs) if e.test_accuracy is not None), None
+        )
+
+    @property
+    def examples(self) -> int:
+        """Rows seen in training."""
+        return self.epochs[-1].examples if self.epochs else 0
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps taken."""
+        return self.epochs[-1].steps if self.epochs else 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent in training."""
+        return self.epochs[-1].seconds if self.epochs else 0.0
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the epochs as plain dictionaries, for JSON."""
+        return [asdict(epoch) for epoch in self.epochs]
+
+    @classmethod
+    def from_rows(cls, rows: list[dict[str, Any]]) -> "History":
+        """Build a history from `rows()`."""
+        return cls([Epoch(**row) for row in rows])

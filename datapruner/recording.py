@@ -1,0 +1,167 @@
+"""record(): train once, and keep the traces that every training-dynamics scorer reads."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from torch import Tensor, nn
+
+from .engine import Progress, fit, predict
+from .loaders import Batch, Loader
+from .run import Run
+from .traces import Record, Recorder
+
+if TYPE_CHECKING:
+    from .data import Data
+
+
+@overload
+def record(
+    data: "Data", run: Run, path: Path | str | None = ..., *, progress: Progress | None = ...
+) -> Record: ...
+@overload
+def record(
+    data: "Data",
+    run: Run,
+    path: Path | str | None = ...,
+    *,
+    seeds: int,
+    progress: Progress | None = ...,
+) -> list[Record]: ...
+def record(
+    data: "Data",
+    run: Run,
+    path: Path | str | None = None,
+    *,
+    seeds: int | None = None,
+    progress: Progress | None = None,
+) -> Record | list[Record]:
+    """Train the run's network on the data once, recording the five traces of each example.
+
+    Training rows are taken in the training pass, before the step. Clean rows (eval mode, no
+    augmentation, float32) are taken after the run's `clean_epochs`, by default one epoch at a
+    tenth of the run, which is EL2N's epoch 20 of 200. The trained weights are kept beside them.
+
+    Args:
+        data: the training split.
+        run: network and training settings.
+        path: folder for the record; None takes a temporary one. With `seeds` the records lie in
+            PATH/seed-0 and so on. Where a folder is given, a killed run goes on when it is called
+            again, and a finished one is read instead of trained.
+        seeds: how many runs to train, with seeds run.seed, run.seed + 1, ...
+        progress: called as progress(text, steps done, steps in all).
+
+    Returns:
+        The record; with `seeds` a list of them.
+
+    Raises:
+        Refused: the folder holds a record of other data or settings.
+
+    Example:
+        >>> import datapruner as dp
+        >>> traces = dp.record(dp.open_data("digits"), dp.Run(model="mlp", epochs=2))
+        >>> traces.trace("loss").shape, traces.clean_epochs
+        (torch.Size([2, 1438]), (0,))
+    """
+    from dataclasses import replace
+
+    if seeds is None:
+        return _record_one(data, run, None if path is None else Path(path), progress)
+    return [
+        _record_one(
+            data,
+            replace(run, seed=run.seed + i),
+            None if path is None else Path(path) / f"seed-{run.seed + i}",
+            progress,
+        )
+        for i in range(seeds)
+    ]
+
+
+def _record_one(data: "Data", run: Run, path: Path | None, progress: Progress | None) -> Record:
+    from .training import make_loader, make_sampler, network
+
+    sampler, fingerprints = make_sampler(run, data)
+    run_id = run.id(**fingerprints)
+    if path is not None and path.exists():
+        return _read(path, run_id)
+    loader = make_loader(data, run)
+    model = network(run, data, loader)
+    recorder = Recorder(
+        data.n,
+        path,
+        about={
+            "seed": run.seed,
+            "fingerprint": data.fingerprint,
+            "run": run_id,
+            "settings": run.changed(),
+            "unreadable": (~data.readable).nonzero().flatten().tolist(),
+        },
+    )
+    listening = _Listening(recorder, model, loader, run)
+    checkpoint = recorder.folder / "checkpoint.safetensors" if path is not None else None
+    fit(
+        model,
+        loader,
+        sampler,
+        run,
+        observers=[listening],
+        checkpoint=checkpoint,
+        run_id=run_id,
+        progress=progress,
+    )
+    recorder.about["model_hash"] = save_weights(recorder.folder / "model.safetensors", model)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return recorder.close()
+
+
+def _read(path: Path, run_id: str) -> Record:
+    from .errors import Refused
+
+    record = Record(path)
+    if record.run_id != run_id:
+        raise Refused(
+            f"{path}: holds the record of another run ({record.run_id}, this is {run_id}); "
+            "give another --out, or remove the folder"
+        )
+    return record
+
+
+def save_weights(path: Path, model: nn.Module) -> str:
+    """Write the network's weights beside a record; return 16 hex digits over them."""
+    from .checkpoint import save_tensors
+
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    save_tensors(path, {"model": model.state_dict()}, {"hash": digest.hexdigest()})
+    return digest.hexdigest()
+
+
+class _Listening:
+    """The observer that feeds a Recorder from `fit`, and takes the clean passes."""
+
+    def __init__(self, recorder: Recorder, model: nn.Module, loader: Loader, run: Run) -> None:
+        self.recorder, self.model, self.loader, self.run = recorder, model, loader, run
+        self.clean_epochs = run.clean_epochs or (max(1, round(run.epochs / 10)) - 1,)
+
+    def observe(self, epoch: int, batch: Batch, logits: Tensor, losses: Tensor) -> None:
+        """Hand a training batch on."""
+        self.recorder.observe(epoch, batch.index, logits, batch.y)
+
+    def end_epoch(self, epoch: int) -> None:
+        """Close the epoch's row; take the clean pass where one is due."""
+        self.recorder.end_epoch(epoch)
+        if epoch in self.clean_epochs:
+            run = self.run
+            passes = predict(self.model, self.loader, device=run.device, precision="float32")
+            for batch, logits in passes:
+                self.recorder.observe(epoch, batch.index, logits, batch.y, clean=True)
+            self.recorder.end_clean()
+        self.recorder.save_state()
+
+    def resume(self, epoch: int) -> None:
+        """Go on before `epoch`."""
+        self.recorder.resume(epoch, [e for e in sorted(self.clean_epochs) if e < epoch])

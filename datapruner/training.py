@@ -1,0 +1,198 @@
+"""train(): from a Run to a trained network; and the loaders and networks that a Run names."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from .augment import Normalise
+from .checkpoint import load_tensors, save_tensors
+from .engine import Progress, fit
+from .errors import Refused, UsageError
+from .files import write_json
+from .hardware import pick_device
+from .history import History
+from .loaders import Loader, TensorLoader, TorchLoader
+from .losses import Loss
+from .models import make_model
+from .run import KeepSpec, RS2Spec, Run
+from .samplers import RS2, Fixed, Sampler
+
+if TYPE_CHECKING:
+    from .data import Data
+
+PHOTO_SIZE = 224
+
+
+def train(
+    run: Run,
+    data: "Data | None" = None,
+    *,
+    test: "Data | None" = None,
+    loss: Loss | None = None,
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> tuple[nn.Module, History]:
+    """Train the network of a run on what its sampler draws, from nothing but the run.
+
+    Args:
+        run: what to train, on what, how.
+        data: the training split; None opens `run.data`.
+        test: read after each epoch for the history; None opens the test split of `run.data` when
+            the data are opened here, and reads nothing when they were handed over.
+        loss: see `fit`.
+        out: folder for run.json, history.json and model.safetensors; a killed run goes on when it
+            is called again with the same folder.
+        progress: see `fit`.
+
+    Returns:
+        The trained network in eval mode, and its history.
+
+    Raises:
+        UsageError: neither data nor `run.data` is given.
+        Refused: `out` holds another run, or the selection was made from other data.
+
+    Example:
+        >>> model, history = train(Run(data="digits", model="mlp", epochs=2))
+        >>> history.steps
+        24
+    """
+    from .data import open_data
+
+    if data is None:
+        if run.data is None:
+            raise UsageError("nothing to train on; set run.data or hand over data")
+        data = open_data(run.data)
+        test = open_data(run.data, "test") if test is None else test
+    sampler, fingerprints = make_sampler(run, data)
+    run_id = run.id(**fingerprints)
+    folder = None if out is None else claim(out, "train", run_id, run, fingerprints)
+    loader = make_loader(data, run)
+    tester = None if test is None else make_loader(test, run, like=loader)
+    model = network(run, data, loader)
+    if folder is not None and (folder / "model.safetensors").exists():
+        sections, about = load_tensors(folder / "model.safetensors")
+        model.load_state_dict(sections["model"])
+        return model.eval(), History.from_rows(about["history"])
+    history = fit(
+        model,
+        loader,
+        sampler,
+        run,
+        loss=loss,
+        test=tester,
+        checkpoint=None if folder is None else folder / "checkpoint.safetensors",
+        run_id=run_id,
+        progress=progress,
+    )
+    if folder is not None:
+        write_json(folder / "history.json", history.rows())
+        about = {"run": run_id, "history": history.rows()}
+        save_tensors(folder / "model.safetensors", {"model": model.state_dict()}, about)
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return model.eval(), history
+
+
+def make_sampler(run: Run, data: "Data") -> tuple[Sampler, dict[str, str]]:
+    """Return the run's sampler, and the fingerprints that its id hashes.
+
+    Raises:
+        Refused: the selection was made from other data.
+    """
+    from .selection import Selection
+
+    fingerprints = {"data": data.fingerprint}
+    if isinstance(run.sampler, RS2Spec):
+        spec = run.sampler
+        sampler: Sampler = RS2(
+            spec.fraction, run.seed, replacement=spec.replacement, stratified=spec.stratified
+        )
+    elif isinstance(run.sampler, KeepSpec):
+        selection = Selection.load(run.sampler.folder, data=data)
+        fingerprints["selection"] = selection.fingerprint
+        sampler = Fixed(selection, seed=run.seed)
+    else:
+        sampler = Fixed(seed=run.seed)
+    return sampler, fingerprints
+
+
+def make_loader(data: "Data", run: Run, *, like: Loader | None = None) -> Loader:
+    """Return the loader that suits the data: in memory, FFCV for a .beton, else worker processes.
+
+    Args:
+        data: what to load.
+        run: batch size, seed, augmentation, picture size, workers and device are read.
+        like: the training loader, whose normalisation a test loader takes over.
+    """
+    normalise: Normalise | None = getattr(like, "normalise", None)
+    device = pick_device(run.device)
+    if getattr(data.dataset, "beton", None) is not None:
+        from .ffcv import FFCVLoader
+
+        return FFCVLoader(
+            data.dataset.beton, run.batch_size, seed=run.seed, workers=max(1, run.workers)
+        )
+    if data.x is not None and not run.image_size:
+        return TensorLoader(
+            data,
+            run.batch_size,
+            seed=run.seed,
+            augment=run.augment,
+            normalise=normalise,
+            device=device,
+        )
+    size = run.image_size
+    if data.is_image and not size and _varies(data):
+        size = PHOTO_SIZE
+    return TorchLoader(
+        data,
+        run.batch_size,
+        seed=run.seed,
+        augment=run.augment,
+        normalise=normalise,
+        workers=run.workers,
+        pin_memory=device.type == "cuda",
+        image_size=size,
+    )
+
+
+def _varies(data: "Data") -> bool:
+    """Tell whether examples come as PIL pictures, which may differ in size."""
+    example = data.dataset[int(data.readable.nonzero()[0])][0]
+    return not isinstance(example, torch.Tensor) and hasattr(example, "size")
+
+
+def network(run: Run, data: "Data", loader: Loader) -> nn.Module:
+    """Return the run's untrained network, made for the shape of the loader's batches."""
+    first = data.readable.nonzero()[0]
+    shape: Any = tuple(next(iter(loader(first, train=False))).x.shape[1:])
+    return make_model(run.model, data.num_classes, shape, seed=run.seed)
+
+
+def claim(out: Path | str, kind: str, run_id: str, run: Run, fingerprints: dict[str, str]) -> Path:
+    """Take the folder for this run, or find that it is already this run's.
+
+    Raises:
+        Refused: it holds another run, or files that are not ours.
+    """
+    from .files import read_json
+
+    folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder}: is a file; give another --out")
+    if (folder / "run.json").exists():
+        held = read_json(folder / "run.json")
+        if (held.get("kind"), held.get("id")) != (kind, run_id):
+            raise Refused(
+                f"{folder}: holds another run ({held.get('kind')} {held.get('id')}, this is {kind} "
+                f"{run_id}); give another --out, or remove the folder"
+            )
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        raise Refused(f"{folder}: holds files that are not a run's; give another --out")
+    write_json(
+        folder / "run.json",
+        {"kind": kind, "id": run_id, "run": run.changed(), "fingerprints": fingerprints},
+    )
+    return folder
