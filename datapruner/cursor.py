@@ -1,0 +1,134 @@
+"""Where a wrapped loader stands: which epoch, how far in it, and what the sampler made of it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import UsageError
+from .loaders import Batch
+from .samplers import Sampler
+
+
+class Cursor:
+    """The epoch at hand of a sampler, for loaders that are iterated over by their user.
+
+    An epoch begins when a pass over the loader begins, and each pass is an epoch, broken off or
+    not. What was observed in it takes effect in the next.
+
+    Args:
+        sampler: bound.
+        batch_size: full-set rows of a batch.
+        drop_last: leave out a last batch that is not full.
+        rank, world: this process's share is order[rank::world].
+        ragged: whether shares may differ in size by one, so that every example is in exactly one;
+            False cuts all to the size of the smallest, which collective training needs.
+        ascending: give an epoch's examples in index order.
+
+    Example:
+        >>> from datapruner import Fixed
+        >>> cursor = Cursor(Fixed(torch.tensor([2, 5, 7])).bind(10), batch_size=2, ascending=True)
+        >>> len(cursor), [part.tolist() for part in cursor.begin()]
+        (2, [[2, 5], [7]])
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        batch_size: int,
+        *,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        ragged: bool = False,
+        ascending: bool = False,
+    ) -> None:
+        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+        self.rank, self.world, self.ragged, self.ascending = rank, world, ragged, ascending
+        self.epoch = -1  # of the pass under way or last made
+        self.indices: Tensor | None = None
+        self._next, self._skip, self._given = 0, 0, 0
+        self._weight: Tensor | None = None
+        self._open = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass this epoch; without it each pass is the epoch after the last."""
+        self._next, self._skip = int(epoch), 0
+
+    def share(self, epoch: int) -> Tensor:
+        """Return the order of this process in an epoch, (m,) int64."""
+        order, self._weight = self.sampler.draw(epoch)
+        if self.ascending:
+            order = order.sort().values
+        if self.world > 1:
+            size = len(order) // self.world
+            order = order[self.rank :: self.world]
+            order = order if self.ragged else order[:size]
+        if self.drop_last:
+            order = order[: len(order) // self.batch_size * self.batch_size]
+        return order
+
+    def begin(self) -> list[Tensor]:
+        """Begin a pass: return what its batches are to hold, less what was given before a stop."""
+        self.end()
+        epoch, skip = self._next, self._skip
+        self._next, self._skip = epoch + 1, 0
+        self.epoch, self._given, self._open, self.indices = epoch, skip, True, None
+        return list(self.share(epoch).split(self.batch_size))[skip:]
+
+    def gave(self, indices: Tensor) -> None:
+        """Take note that a batch was handed over."""
+        self.indices = indices
+        self._given += 1
+
+    def end(self) -> None:
+        """End the pass under way, if there is one."""
+        if self._open:
+            self._open = False
+            self.sampler.end_epoch(self.epoch)
+
+    def __len__(self) -> int:
+        epoch = self.epoch if self._open else self._next
+        return -(-len(self.share(epoch)) // self.batch_size)
+
+    def observe(self, losses: Tensor) -> Tensor:
+        """Hand the losses of the batch at hand to the sampler; return their weighted mean.
+
+        Args:
+            losses: (b,) one for each row, with reduction="none".
+
+        Returns:
+            (weight * losses).mean(), to call backward on.
+
+        Raises:
+            UsageError: there is no batch at hand, or the losses are not one a row.
+        """
+        if self.indices is None:
+            raise UsageError("observe() belongs inside the loop over the loader; no batch is there")
+        if losses.shape != self.indices.shape:
+            raise UsageError(
+                f"observe() takes one loss for each of the {len(self.indices)} rows, got shape "
+                f'{tuple(losses.shape)}; compute the loss with reduction="none"'
+            )
+        rows = losses.detach()
+        nothing = torch.empty(0)
+        self.sampler.observe(self.epoch, Batch(self.indices, nothing, nothing), None, rows)
+        if self._weight is None:
+            return losses.mean()
+        return (self._weight[self.indices].to(losses) * losses).mean()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, in the middle of an epoch too."""
+        if not self._open:
+            return {
+                "epoch": self._next,
+                "batches": self._skip,
+                "sampler": self.sampler.state_dict(),
+            }
+        return {"epoch": self.epoch, "batches": self._given, "sampler": self.sampler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`: the next pass gives what was left of that epoch."""
+        self.sampler.load_state_dict(state["sampler"])
+        self._open, self.indices = False, None
+        self._next, self._skip = int(state["epoch"]), int(state["batches"])

@@ -1,0 +1,109 @@
+"""Embeddings: what a network makes of each example just before it decides."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from .checkpoint import load_tensors
+from .engine import Progress, predict
+from .errors import Refused, UsageError
+from .files import whole_file
+from .heads import features
+from .loaders import Loader
+from .models import make_model
+from .run import Run
+from .traces import Record
+from .training import make_loader, network
+
+if TYPE_CHECKING:
+    from .data import Data
+
+
+def embed(
+    data: "Data",
+    encoder: Record | nn.Module | str,
+    *,
+    run: Run | None = None,
+    out: Path | str | None = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Return the penultimate features of each example: the input of the network's classifier.
+
+    A clean pass: eval mode, no augmentation, float32. Rows that cannot be read are 0.
+
+    Args:
+        data: what to embed.
+        encoder: a Record, for the network it trained; a network; or the name of a network from
+            models.MODELS or "torchvision:NAME", whose weights are random and which is then a
+            baseline and nothing more.
+        run: batch size, picture size, workers and device are read; for a Record its own is taken.
+        out: .npy file to write; one that exists is read instead, when its size fits.
+        progress: called as progress(text, rows done, rows in all).
+
+    Returns:
+        (n, d) float32; with `out` a memory map of it.
+
+    Raises:
+        UsageError: the network has no linear classifier to take the input of.
+        Refused: the record is of other data, or `out` has another number of rows.
+
+    Example:
+        >>> import datapruner as dp
+        >>> data = dp.open_data("digits")
+        >>> embed(data, "mlp").shape
+        (1438, 100)
+    """
+    if out is not None and Path(out).exists():
+        return _existing(Path(out), data.n)
+    run = run or Run()
+    if isinstance(encoder, Record):
+        if encoder.fingerprint != data.fingerprint:
+            raise Refused(
+                f"{encoder.folder}: recorded on other data (fingerprint {encoder.fingerprint}, "
+                f"these have {data.fingerprint}); record again"
+            )
+        run = Run.from_dict(encoder.about["settings"])
+    loader = make_loader(data, run)
+    model = _network(encoder, run, data, loader)
+    rows: np.ndarray | None = None
+    done = 0
+    with features(model, data.num_classes if not isinstance(encoder, nn.Module) else None) as seen:
+        for batch, _ in predict(model, loader, device=run.device, precision="float32"):
+            if seen.last is None:
+                raise UsageError(f"{type(model).__name__}: its classifier was not used")
+            part = seen.last.flatten(1).float().cpu().numpy()
+            if rows is None:
+                rows = np.zeros((data.n, part.shape[1]), np.float32)
+            rows[batch.index.numpy()] = part
+            done += len(part)
+            if progress is not None:
+                progress("embedding", done, data.n)
+    if rows is None:
+        raise UsageError(f"{data.name}: no readable example to embed")
+    if out is not None:
+        with whole_file(out) as temporary, temporary.open("wb") as file:
+            np.save(file, rows)
+        return _existing(Path(out), data.n)
+    return rows
+
+
+def _network(encoder: Any, run: Run, data: "Data", loader: Loader) -> nn.Module:
+    if isinstance(encoder, nn.Module):
+        return encoder
+    if isinstance(encoder, str):
+        first = data.readable.nonzero()[0]
+        shape = tuple(next(iter(loader(first, train=False))).x.shape[1:])
+        return make_model(encoder, data.num_classes, shape, seed=run.seed)
+    model = network(run, data, loader)
+    sections, _ = load_tensors(encoder.folder / "model.safetensors")
+    model.load_state_dict(sections["model"])
+    return model
+
+
+def _existing(path: Path, n: int) -> np.ndarray:
+    rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    if rows.ndim != 2 or len(rows) != n:
+        raise Refused(f"{path}: has shape {rows.shape}, the data have {n} rows; remove the file")
+    return rows

@@ -1,0 +1,235 @@
+"""prune(): the one line that makes somebody's own loader give a subset."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+)
+from torch.utils.data import Sampler as TorchSampler
+
+from .cursor import Cursor
+from .errors import UsageError
+from .samplers import Fixed, Sampler
+
+
+def prune(
+    loader: Any,
+    sampler: Any,
+    *,
+    labels: Tensor | None = None,
+    ragged: bool = False,
+) -> Any:
+    """Make a loader give only what a sampler draws: a fixed subset, or a new one each epoch.
+
+    Dataset, batch size, workers, collate function, pinning, drop_last and generator stay as they
+    are; a loader that did not shuffle gives each epoch's examples in index order. Rank and world
+    are read from a DistributedSampler: every rank draws the same order and takes its share of it,
+    order[rank::world].
+
+    Args:
+        loader: a torch DataLoader over a map-style dataset, or an ffcv Loader.
+        sampler: a Selection, indices (k,), or a sampler such as `RS2(fraction=0.1)`.
+        labels: (n,) for samplers that need them, such as a stratified RS2.
+        ragged: under a DistributedSampler, whether the shares of the ranks may differ in size by
+            one so that every drawn example is given exactly once (scoring); by default all are cut
+            to one size (training).
+
+    Returns:
+        A loader with the batches of the one handed in, and with `indices`, `observe(losses)`,
+        `set_epoch(epoch)`, `state_dict()` and `load_state_dict(state)`.
+
+    Raises:
+        UsageError: an iterable dataset, a batch sampler or sampler of somebody's own, or a sampler
+            that does not fit the dataset.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> loader = prune(DataLoader(torch.arange(10), batch_size=4), [1, 3, 5, 7, 9])
+        >>> [batch.tolist() for batch in loader], len(loader)
+        ([[1, 3, 5, 7], [9]], 2)
+    """
+    if isinstance(loader, DataLoader):
+        return PrunedLoader(loader, sampler, labels=labels, ragged=ragged)
+    if type(loader).__module__.split(".")[0] == "ffcv":
+        from .ffcv import prune_ffcv
+
+        return prune_ffcv(loader, as_sampler(sampler, 0), labels=labels, ragged=ragged)
+    raise UsageError(
+        f"prune() takes a torch DataLoader or an ffcv Loader, not {type(loader).__name__}; wrap "
+        "the dataset in a DataLoader first"
+    )
+
+
+def as_sampler(sampler: Any, seed: int) -> Sampler:
+    """Return a sampler as it is; make a Fixed one of a Selection or of indices.
+
+    Raises:
+        UsageError: it is none of these.
+
+    Example:
+        >>> as_sampler([3, 1], seed=0).bind(5).draw(0)[0].sort().values
+        tensor([1, 3])
+    """
+    if hasattr(sampler, "draw") and hasattr(sampler, "bind"):
+        bound: Sampler = sampler
+        return bound
+    if hasattr(sampler, "indices") or isinstance(sampler, Tensor | list | tuple):
+        return Fixed(sampler, seed=seed)
+    if hasattr(sampler, "__array__"):
+        return Fixed(torch.as_tensor(sampler), seed=seed)
+    raise UsageError(
+        f"{type(sampler).__name__} is no sampler; give a Selection, indices, or RS2(fraction=0.1)"
+    )
+
+
+class PrunedLoader:
+    """A DataLoader that gives what a sampler draws; made by `prune`.
+
+    Attributes that are not its own are those of the DataLoader it was made from.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> loader = PrunedLoader(DataLoader(torch.arange(6), batch_size=2), [5, 0, 3])
+        >>> for batch in loader:
+        ...     print(batch.tolist(), loader.indices.tolist())
+        [0, 3] [0, 3]
+        [5] [5]
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        sampler: Any,
+        *,
+        labels: Tensor | None = None,
+        ragged: bool = False,
+    ) -> None:
+        shuffles, rank, world, seed = _order_of(loader)
+        size = loader.batch_size
+        dataset: Any = loader.dataset
+        bound = as_sampler(sampler, seed).bind(len(dataset), labels, None)
+        self._cursor = Cursor(
+            bound,
+            size or 1,
+            drop_last=bool(loader.drop_last),
+            rank=rank,
+            world=world,
+            ragged=ragged,
+            ascending=not shuffles,
+        )
+        self._order = _Batches(alone=size is None)
+        how: dict[str, Any] = {"batch_sampler": self._order}
+        if size is None:  # the user's dataset gives whole batches, or single examples are wanted
+            how = {"sampler": self._order, "batch_size": None}
+        self.loader: DataLoader[Any] = DataLoader(
+            dataset,
+            **how,
+            num_workers=loader.num_workers,
+            collate_fn=loader.collate_fn,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            generator=loader.generator,
+            prefetch_factor=loader.prefetch_factor,
+            persistent_workers=loader.persistent_workers,
+        )
+        self.original = loader
+
+    def __iter__(self) -> Iterator[Any]:
+        """Begin the next epoch; a pass that is broken off was an epoch all the same."""
+        parts = self._cursor.begin()
+        self._order.parts = parts
+        return self._pass(parts, iter(self.loader), self._cursor.epoch)
+
+    def _pass(self, parts: list[Tensor], batches: Iterator[Any], epoch: int) -> Iterator[Any]:
+        for indices, batch in zip(parts, batches, strict=True):
+            self._cursor.gave(indices)
+            yield batch
+        if self._cursor.epoch == epoch:
+            self._cursor.end()
+
+    def __len__(self) -> int:
+        """Return the number of batches of the epoch under way, or of the next one."""
+        return len(self._cursor)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("original", "loader", "_cursor", "_order"):
+            raise AttributeError(name)
+        return getattr(self.original, name)
+
+    @property
+    def indices(self) -> Tensor:
+        """Full-set indices (b,) int64 of the batch just given."""
+        if self._cursor.indices is None:
+            raise UsageError("no batch was given yet; read loader.indices inside the loop")
+        return self._cursor.indices
+
+    def observe(self, losses: Tensor) -> Tensor:
+        """Tell the sampler the losses (b,) of this batch; return their weighted mean."""
+        return self._cursor.observe(losses)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass this epoch."""
+        self._cursor.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, in the middle of an epoch too."""
+        return self._cursor.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`: the next pass gives what was left of that epoch."""
+        self._cursor.load_state_dict(state)
+
+
+class _Batches(TorchSampler[Any]):
+    """What the workers are to read, in the main process, so persistent workers are never stale."""
+
+    def __init__(self, alone: bool) -> None:
+        self.parts: list[Tensor] = []
+        self.alone = alone
+
+    def __iter__(self) -> Iterator[Any]:
+        for part in self.parts:
+            yield int(part[0]) if self.alone else part.tolist()
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
+def _order_of(loader: DataLoader[Any]) -> tuple[bool, int, int, int]:
+    """Return whether the loader shuffles, its rank and world, and its seed; refuse the rest."""
+    if isinstance(loader.dataset, IterableDataset):
+        raise UsageError(
+            f"{type(loader.dataset).__name__} is an IterableDataset, which has no indices to keep; "
+            "give the DataLoader a map-style dataset (__getitem__ and __len__)"
+        )
+    if loader.batch_size is not None and type(loader.batch_sampler) is not BatchSampler:
+        raise UsageError(
+            f"the loader has a batch sampler of its own ({type(loader.batch_sampler).__name__}); "
+            "build it with batch_size= and shuffle= instead, so that prune() can set the order"
+        )
+    if not getattr(loader, "in_order", True):
+        raise UsageError("the loader has in_order=False; build it with in_order=True")
+    own = loader.sampler
+    generator = loader.generator or getattr(own, "generator", None)
+    seed = generator.initial_seed() if generator is not None else 0
+    if type(own) is DistributedSampler:
+        return bool(own.shuffle), int(own.rank), int(own.num_replicas), int(own.seed)
+    if type(own) is SequentialSampler:
+        return False, 0, 1, seed
+    dataset: Any = loader.dataset
+    if type(own) is RandomSampler and not own.replacement and own.num_samples == len(dataset):
+        return True, 0, 1, seed
+    raise UsageError(
+        f"the loader has a sampler of its own ({type(own).__name__}); build it with shuffle=True "
+        "or shuffle=False instead, or hand prune() a sampler that does what yours does"
+    )
