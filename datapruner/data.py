@@ -165,16 +165,16 @@ def open_data(
         return spec
     if split not in SPLITS:
         raise UsageError(f"split {split!r} is not one of train, test; {suggest(split, SPLITS)}")
+    how = How(strict=strict, scan=scan or strict, progress=progress)
     if not isinstance(spec, (str, Path)):
         from .readers.datasets import open_dataset
 
-        return open_dataset(spec, split)
+        return open_dataset(spec, split, how)
     name, _, root = str(spec).partition(":")
     if str(spec) == "digits":
         from .readers.digits import open_digits
 
         return open_digits(split)
-    how = How(strict=strict, scan=scan or strict, progress=progress)
     if name in TORCHVISION and (root or not Path(spec).exists()):
         from .readers.named import open_named
 

@@ -44,7 +44,8 @@ def test_classes_count_over_both_splits(tmp_path):
         (np.zeros((2, 7), np.uint8), (7,), torch.float32, False),
         (np.zeros((2, 7), np.int32), (7,), torch.int64, False),
         (np.zeros((2, 7), bool), (7,), torch.float32, False),
-        (np.zeros((2, 3, 5, 4)), (3, 5, 4), torch.float32, False),
+        (np.zeros((2, 3, 5, 4)), (3, 5, 4), torch.float32, True),
+        (np.zeros((2, 9, 5)), (9, 5), torch.float32, False),
         (np.zeros(2), (1,), torch.float32, False),
     ],
 )

@@ -26,8 +26,6 @@ def in_memory(
     classes: Sequence[str],
     *,
     is_image: bool,
-    readable: Tensor | None = None,
-    fingerprint: str = "",
 ) -> Data:
     """Build the Data of a whole set in memory; its fingerprint is over labels and values.
 
@@ -41,8 +39,8 @@ def in_memory(
         split=split,
         labels=labels,
         classes=tuple(classes),
-        fingerprint=fingerprint or content_hash(labels, [x]),
-        readable=torch.ones(len(labels), dtype=torch.bool) if readable is None else readable,
+        fingerprint=content_hash(labels, [x]),
+        readable=torch.ones(len(labels), dtype=torch.bool),
         x=x,
         dataset=TensorDataset(x, labels),
         is_image=is_image,
@@ -53,8 +51,8 @@ def as_rows(values: Any, where: str) -> tuple[Tensor, bool]:
     """Decide what an array is; return it as `Data.x` wants it, and whether it is pictures.
 
     uint8 of three or four axes is pictures: (n, H, W), (n, H, W, C) or (n, C, H, W), C 1 or 3.
-    Two axes of uint8, floats of any shape and flags are features, as float32; other whole numbers
-    are token ids, as int64.
+    Two axes of uint8, floats of any shape and flags are features, as float32 (floats of shape
+    (n, 1 or 3, H, W) can be shown as pictures); other whole numbers are token ids, as int64.
 
     Raises:
         PrunerError: not numbers, NaN or infinite, or pictures of other than 1 or 3 channels.
@@ -81,7 +79,7 @@ def as_rows(values: Any, where: str) -> tuple[Tensor, bool]:
             f"{where}: x holds NaN or infinite values ({int((~finite).sum())} rows, the first is "
             f"row {row}); fill or drop them"
         )
-    return torch.from_numpy(features), False
+    return torch.from_numpy(features), features.ndim == 4 and features.shape[1] in (1, 3)
 
 
 def _channels_first(array: NDArray[np.uint8], where: str) -> NDArray[np.uint8]:

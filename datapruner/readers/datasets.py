@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Iterator, Sized
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,18 +11,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
-from ..data import Data
+from ..data import Data, How
 from ..errors import PrunerError, UsageError
 from .arrays import as_rows, in_memory
 from .checks import checked_labels, class_names, content_hash
 
 
-def open_dataset(dataset: Any, split: str) -> Data:
+def open_dataset(dataset: Any, split: str, how: How) -> Data:
     """Open a map-style Dataset of (x, y); its transforms stay as they are.
 
-    Labels come from `.targets` or `.labels` (also below a Subset), else from going through it
-    once. A TensorDataset of (x, y) is taken into memory. Pictures are PIL pictures or arrays of
-    shape (C, H, W) with C 1 or 3. All rows count as readable.
+    Labels come from `.targets` or `.labels` (also below a Subset) where they agree with the rows,
+    else from going through it once. A TensorDataset of (x, y) is taken into memory. Pictures are
+    PIL pictures or arrays of shape (C, H, W) with C 1 or 3. All rows count as readable: what to do
+    about a picture that does not decode is the Dataset's own business.
 
     Raises:
         UsageError: it cannot be indexed, or its rows are no pairs (x, y).
@@ -34,16 +36,14 @@ def open_dataset(dataset: Any, split: str) -> Data:
         raise PrunerError(f"{name}: holds no examples; check how it was made")
     first = _row(dataset, 0, name)
     values = stored_labels(dataset)
-    if values is None:
-        values = [_row(dataset, i, name)[1] for i in range(n)]
-    names = getattr(dataset, "classes", None)
-    names = list(names) if isinstance(names, (list, tuple)) and names else None
+    if values is None or len(values) != n or not _same(values[0], first[1]):
+        values = list(_go_through(dataset, n, name, how))
+    names = _class_names(dataset)
     labels = checked_labels(_numbers(values, name), name, names)
-    if len(labels) != n:
-        raise PrunerError(f"{name}: has {n} rows but {len(labels)} labels; make them agree")
     classes = class_names(labels, names)
     if isinstance(dataset, TensorDataset):
-        x, is_image = as_rows(dataset.tensors[0], name)
+        values = dataset.tensors[0].detach().cpu()
+        x, is_image = as_rows(values if values.dtype != torch.bfloat16 else values.float(), name)
         return in_memory(name, split, x, labels, classes, is_image=is_image)
     return Data(
         name=name,
@@ -56,6 +56,32 @@ def open_dataset(dataset: Any, split: str) -> Data:
         dataset=dataset,
         is_image=_is_picture(first[0]),
     )
+
+
+def _go_through(dataset: Any, n: int, name: str, how: How) -> Iterator[Any]:
+    """Give the label of each row, which may take as long as an epoch's reading."""
+    for i in range(n):
+        if how.progress is not None and i % 256 == 0:
+            how.progress("reading labels", i, n)
+        yield _row(dataset, i, name)[1]
+    if how.progress is not None:
+        how.progress("reading labels", n, n)
+
+
+def _same(stored: Any, given: Any) -> bool:
+    """Tell whether a stored label is what the row itself gives: a transform may change it."""
+    try:
+        return bool(stored == given)
+    except (RuntimeError, ValueError, TypeError):
+        return False
+
+
+def _class_names(dataset: Any) -> list[str] | None:
+    """Return the names in `.classes`, also below a Subset."""
+    if isinstance(dataset, Subset):
+        return _class_names(dataset.dataset)
+    names = getattr(dataset, "classes", None)
+    return [str(name) for name in names] if isinstance(names, (list, tuple)) and names else None
 
 
 def _refuse_other_kinds(dataset: Any, name: str) -> None:
@@ -128,8 +154,9 @@ def _content(dataset: Any) -> list[Any]:
     values = getattr(dataset, "data", None)
     if isinstance(values, (Tensor, np.ndarray)) and np.asarray(values).dtype.kind in "iufb":
         return [values]
-    if isinstance(dataset, TensorDataset):
-        return list(dataset.tensors)
+    samples = getattr(dataset, "samples", None)
+    if isinstance(samples, list) and samples and isinstance(samples[0][0], (str, Path)):
+        return ["\0".join("/".join(Path(row[0]).parts[-2:]) for row in samples).encode()]
     return []
 
 
