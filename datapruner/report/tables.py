@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,11 +60,12 @@ class Table:
 
     @property
     def csv(self) -> str:
-        """All rows with their raw values, a line of headings first."""
+        """All rows with their raw values, a line of headings first; what is missing is empty."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow([heading for heading, _ in self.columns])
-        writer.writerows(self.rows)
+        for row in self.rows:
+            writer.writerow(["" if _missing(value) else value for value in row])
         return out.getvalue()
 
     @property
@@ -75,6 +77,10 @@ class Table:
     def file_name(self) -> str:
         """A plain name for the CSV file."""
         return "".join(c if c.isalnum() else "-" for c in self.name.lower()).strip("-") + ".csv"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 @dataclass(frozen=True)

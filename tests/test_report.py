@@ -1,0 +1,407 @@
+"""The page is well formed, needs nothing else, escapes everything, and says what went in."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from datapruner import open_data
+from datapruner.data import Data
+from datapruner.errors import PrunerError, UsageError
+from datapruner.report import Result, read_results, write_report, write_results
+from datapruner.report.agreement import spearman
+from datapruner.report.arms import gather
+from datapruner.report.histograms import make_bins
+from datapruner.report.outcome import sentences
+from datapruner.report.pictures import ends
+from datapruner.selection import Selection
+
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+EVIL = "<script>alert('&\"')</script>"
+
+
+class Page(HTMLParser):
+    """Parses a page strictly: every tag closed in order, every id used once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.links = [], [], []
+        self.ids, self.words, self.tables = set(), [], []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                assert value not in self.ids
+                self.ids.add(value)
+            if name in ("href", "src"):
+                self.links.append(value)
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if self.open and {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data.strip()
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def csv(self, head: str) -> list[dict[str, str]]:
+        """Return the rows of the first CSV whose headings begin so."""
+        start = "data:text/csv;charset=utf-8,"
+        for link in self.links:
+            content = unquote(link.removeprefix(start))
+            if link.startswith(start) and content.startswith(head):
+                return list(csv.DictReader(io.StringIO(content)))
+        raise AssertionError(f"no CSV that begins with {head}")
+
+
+class Scores(dict):
+    """What the page needs of scores: a mapping with flags, meta and spread."""
+
+    def __init__(self, scores, runs=None, flags=None):
+        super().__init__({k: np.asarray(v, dtype=np.float32) for k, v in scores.items()})
+        self.runs, self.flags, self.meta = runs or {}, flags or {}, {"fingerprint": "ab"}
+
+    def spread(self, name):
+        runs = self.runs.get(name)
+        return None if runs is None else np.std(runs, axis=0, ddof=1) / np.sqrt(len(runs))
+
+
+def pictures(n=40, classes=4, size=8, names=None, unreadable=()):
+    x = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8)
+    y = torch.arange(n) % classes
+    readable = torch.ones(n, dtype=torch.bool)
+    readable[list(unreadable)] = False
+    names = names or tuple(f"class {c}" for c in range(classes))
+    pairs = TensorDataset(x, y)
+    return Data("made up", "train", y, tuple(names), "0" * 16, readable, x, pairs, True)
+
+
+def keep_first(n, k, **meta):
+    return Selection(torch.arange(k), n=n, meta={"rule": "top", **meta})
+
+
+def runs():
+    """Three arms; worked by hand: random 0.80, full 0.92, aum 0.85 ± 0.01 and 5 ± 1 points up."""
+    rows = []
+    for arm, cost, reached in [
+        ("all data", 1000, (0.90, 0.94)),
+        ("random 30 %", 300, (0.78, 0.82)),
+        ("aum 30 %", 300, (0.84, 0.86)),
+    ]:
+        for seed, accuracy in enumerate(reached):
+            history = [
+                {
+                    "epoch": epoch,
+                    "examples": cost * (epoch + 1) // 2,
+                    "steps": cost * (epoch + 1) // 20,
+                    "train_loss": 1.0 - epoch / 2,
+                    "test_accuracy": accuracy - 0.1 * (1 - epoch),
+                }
+                for epoch in range(2)
+            ]
+            rows.append(Result(arm, seed, accuracy, cost, cost // 10, 1.5, history))
+    return rows
+
+
+def written(tmp_path, **more) -> Page:
+    settings = {"title": "A page", "data": pictures(), "provenance": {"seed": 0}, **more}
+    return Page(write_report(tmp_path / "report.html", **settings))
+
+
+@pytest.fixture
+def everything():
+    data = pictures(unreadable=[7])
+    scores = {"aum": np.linspace(-1, 1, 40), "random": np.random.default_rng(0).random(40)}
+    for values in scores.values():
+        values[7] = np.nan
+    seeds = {"aum": np.stack([scores["aum"], scores["aum"] + 0.1])}
+    return {
+        "data": data,
+        "scores": Scores(scores, seeds, {"suspect_label": np.arange(40) < 3}),
+        "selections": {"first ten": keep_first(40, 6), "other": keep_first(40, 5)},
+        "results": runs(),
+        "notes": ["Beware."],
+    }
+
+
+def test_the_whole_page_stands_alone(tmp_path, everything):
+    page = written(tmp_path, **everything)
+    assert page.source.startswith("<!DOCTYPE html>")
+    assert "http://" not in page.source
+    assert "https://" not in page.source
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    assert set(re.findall(r"url\(([^)]*)\)", page.source)) == {"#inside-examples", "#inside-steps"}
+    assert {link[1:] for link in page.links if link[0] == "#"} <= page.ids
+    assert "@import" not in page.source
+    assert not {"script", "iframe", "object", "form"} & set(page.tags)
+    assert {"results", "pictures", "scores", "agreement", "kept", "provenance"} <= page.ids
+    assert "unreadable 1" in page.text
+    assert "suspect label 3" in page.text
+    assert "Beware." in page.text
+
+
+def test_the_same_input_gives_the_same_bytes(tmp_path, everything):
+    first = write_report(tmp_path / "a.html", title="t", provenance={}, **everything)
+    second = write_report(tmp_path / "b.html", title="t", provenance={}, **everything)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_what_is_not_given_is_not_there(tmp_path, everything):
+    page = written(tmp_path)
+    assert page.ids == {"provenance"}
+    page = written(tmp_path, results=runs())
+    assert page.ids == {"results", "provenance", "inside-examples", "inside-steps"}
+    without = [replace(run, history=[]) for run in runs()]
+    assert written(tmp_path, results=without).ids == {"results", "provenance"}
+    page = written(tmp_path, scores=everything["scores"])
+    assert page.ids == {"pictures", "scores", "agreement", "provenance"}
+    page = written(tmp_path, scores=Scores({"aum": np.arange(40)}))
+    assert page.ids == {"pictures", "scores", "provenance"}
+    page = written(tmp_path, selections=everything["selections"])
+    assert page.ids == {"kept", "provenance"}
+
+
+def test_the_headline_table_says_what_came_out(tmp_path):
+    page = written(tmp_path, results=runs())
+    head, full, random, aum = [[cell.replace("\xa0", " ") for cell in r] for r in page.tables[0]]
+    assert head[:2] == ["arm", "test accuracy"]
+    assert full[:2] == ["all data", "92.00 ± 2.00 %"]
+    assert full[3:] == ["–", "100.0 %", "1,000", "100", "1.5", "2"]
+    assert random[3] == "baseline"
+    assert aum[:2] == ["aum 30 %", "85.00 ± 1.00 %"]
+    assert aum[3:] == ["+5.00 ± 1.00", "30.0 %", "300", "30", "1.5", "2"]
+    assert "aum 30 % does best: 85.00 ± 1.00 %, 5.00 ± 1.00 points above random" in page.text
+
+
+def test_numbers_beside_figures_are_the_inputs(tmp_path, everything):
+    page = written(tmp_path, **everything)
+    rows = page.csv("arm,seed,")
+    got = [(row["arm"], int(row["seed"]), float(row["accuracy"])) for row in rows]
+    assert got == [(run.arm, run.seed, run.accuracy) for run in runs()]
+    curve = page.csv("arm,examples seen,steps,accuracy")
+    assert [float(row["examples seen"]) for row in curve[:2]] == [500, 1000]
+    assert [float(row["accuracy"]) for row in curve[:2]] == pytest.approx([0.82, 0.92])
+    bins = page.csv("from,to,examples")
+    assert sum(int(row["examples"]) for row in bins) == 39
+    assert sum(int(row["kept by first ten"]) for row in bins) == 6
+    classes = page.csv("class,examples,median")
+    assert [int(row["examples"]) for row in classes] == [10, 10, 10, 9]
+    kept = page.csv("class,kept,dropped")
+    assert [int(row["kept"]) for row in kept] == [2, 2, 1, 1]
+    assert [int(row["dropped"]) for row in kept] == [8, 8, 9, 8]
+    shown = page.csv("scorer,label,end")
+    assert [int(row["index"]) for row in shown if row["label"] == "class 3"][:3] == [39, 35, 31]
+    assert not any(row["index"] == "7" for row in shown)
+    scores = everything["scores"]["aum"]
+    assert all(float(row["score"]) == scores[int(row["index"])] for row in shown)
+    (pair,) = page.csv("scorer,other scorer")
+    assert float(pair["spearman"]) == spearman(scores, everything["scores"]["random"])
+    assert "without a score 1" in page.text
+    seeds = next(table for table in page.tables if table[0][:2] == ["scorer", "seeds"])
+    assert seeds[1][:2] == ["aum", "2"]
+
+
+def test_everything_is_escaped(tmp_path):
+    data = replace(pictures(names=[EVIL, "a&b", '"', "</title>"]), name=EVIL)
+    page = written(
+        tmp_path,
+        title=EVIL,
+        data=data,
+        scores=Scores({EVIL: np.arange(40), "aum": np.arange(40.0) ** 2}),
+        selections={EVIL: keep_first(40, 8, note=EVIL)},
+        results=[replace(run, arm=run.arm + EVIL) for run in runs()],
+        provenance={EVIL: {EVIL: [EVIL]}},
+        notes=[EVIL],
+    )
+    assert "script" not in page.tags
+    assert "<script" not in page.source
+    assert page.text.count(EVIL) > 10
+
+
+def test_data_without_pictures_has_no_picture_section(tmp_path):
+    x, y = torch.rand(12, 3), torch.arange(12) % 3
+    data = open_data(TensorDataset(x, y))
+    page = written(tmp_path, data=data, scores=Scores({"aum": np.arange(12)}))
+    assert "pictures" not in page.ids
+    assert "img" not in page.tags
+    assert "scores" in page.ids
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -7.25, 1e-30])
+def test_one_class_one_picture_one_score(tmp_path, value):
+    page = written(
+        tmp_path,
+        data=pictures(n=1, classes=1),
+        scores=Scores({"aum": [value], "loss": [value]}),
+        selections={"all": keep_first(1, 1), "none": keep_first(1, 0)},
+        results=[Result("all data", 0, 1.0, 0, 0, 0.0)],
+    )
+    assert page.tags.count("img") == 2
+    assert not re.search(r"\bnan\b", page.source, re.IGNORECASE)
+
+
+def test_a_score_nobody_has(tmp_path):
+    page = written(tmp_path, scores=Scores({"aum": np.full(40, np.nan)}))
+    assert "scored 0 of 40" in page.text
+    assert "img" not in page.tags
+
+
+def test_many_classes_are_cut_and_said_to_be(tmp_path):
+    data = pictures(n=300, classes=60, size=4)
+    scores = Scores({"aum": np.random.default_rng(0).normal(size=300)})
+    page = written(tmp_path, data=data, scores=scores, selections={"k": keep_first(300, 100)})
+    assert "40 more are left out" in page.text
+    assert "by median score, of 60" in page.text
+    assert "by share kept, of 60" in page.text
+    assert len(page.csv("class,kept")) == 60
+    rows = page.csv("class,examples")
+    shares = [sum(float(row[tenth]) for tenth in row if tenth.endswith("%")) for row in rows]
+    assert shares == pytest.approx([1] * 60)
+
+
+def test_the_file_stays_small(tmp_path):
+    data = pictures(n=1000, classes=10, size=32)  # noise: no picture compresses worse
+    page = written(tmp_path, data=data, scores=Scores({"aum": np.arange(1000)}))
+    assert page.tags.count("img") == 200
+    assert len(page.source) < 3_000_000
+
+
+def test_large_pictures_become_thumbnails(tmp_path):
+    data = pictures(n=4, classes=2, size=300)
+    page = written(tmp_path, data=data, scores=Scores({"aum": np.arange(4)}))
+    assert sum(link.startswith("data:image/jpeg") for link in page.links) == 4
+    assert len(page.source) < 200_000
+
+
+def test_a_picture_that_fails_leaves_a_gap(tmp_path):
+    data = pictures(n=4, classes=1, unreadable=[2])  # scored all the same, by mistake
+    page = written(tmp_path, data=data, scores=Scores({"aum": np.arange(4)}))
+    assert "does not decode" in page.text
+    assert page.tags.count("img") == 3
+
+
+def test_the_digits(tmp_path):
+    data = open_data("digits")
+    page = written(tmp_path, data=data, scores=Scores({"aum": np.arange(data.n)}))
+    assert page.tags.count("img") == 200
+    assert data.fingerprint in page.text
+
+
+def test_errors_say_what_to_do(tmp_path):
+    target = tmp_path / "report.html"
+    settings = {"title": "t", "data": pictures(), "provenance": {}}
+    with pytest.raises(UsageError, match="'aun'.*did you mean 'aum'"):
+        write_report(target, **settings, scores=Scores({"aum": np.arange(40)}), pictures_by="aun")
+    with pytest.raises(UsageError, match="'aum' has 39 rows, the data 40"):
+        write_report(target, **settings, scores=Scores({"aum": np.arange(39)}))
+    assert not target.exists()
+
+
+def test_results_come_back_and_damage_is_named(tmp_path):
+    path = tmp_path / "results.json"
+    write_results(path, runs())
+    assert read_results(path) == runs()
+    rows = json.loads(path.read_text())["results"]
+    for spoil, match in [
+        ({"acuracy": 1.0}, "result 0 has 'acuracy'; did you mean 'accuracy'"),
+        ({"accuracy": 1.5}, r"result 0: accuracy .* outside \[0, 1\]"),
+    ]:
+        path.write_text(json.dumps({"results": [{**rows[0], **spoil}]}))
+        with pytest.raises(PrunerError, match=match):
+            read_results(path)
+    path.write_text(json.dumps({"results": [{"arm": "a"}]}))
+    with pytest.raises(PrunerError, match="lacks seed, accuracy"):
+        read_results(path)
+    path.write_text("[]")
+    with pytest.raises(PrunerError, match="no list of results"):
+        read_results(path)
+
+
+def test_differences_are_paired_by_seed_where_seeds_agree():
+    full, random, aum = gather(runs())
+    assert full.difference is None
+    assert random.difference is None
+    assert (aum.difference.mean, aum.difference.error) == pytest.approx((0.05, 0.01))
+    other = [replace(run, seed=run.seed + (5 if run.arm == "aum 30 %" else 0)) for run in runs()]
+    unpaired = gather(other)[2].difference
+    assert (unpaired.mean, unpaired.error) == pytest.approx((0.05, np.hypot(0.02, 0.01)))
+
+
+def test_sentences_do_not_claim_what_noise_explains():
+    assert "2 seeds do not tell the two apart" in sentences(gather(runs()))[-1]  # t of 5
+    close = [replace(run, accuracy=0.8 + 0.001 * run.seed) for run in runs()[2:4]]
+    close += [replace(run, accuracy=0.85) for run in runs()[4:]]  # t of 99, 12.7 needed
+    assert sentences(gather(close))[-1].endswith("4.95 ± 0.05 points above random 30 %.")
+    single = [run for run in runs() if run.seed == 0]
+    assert "from one seed" in sentences(gather(single))[-1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).normal(size=500),
+        np.random.default_rng(0).integers(0, 9, 500),
+        np.random.default_rng(0).integers(-500, 500, 500),
+        np.exp(np.random.default_rng(0).normal(scale=3, size=500)),
+        np.append(np.random.default_rng(0).normal(size=500), [1e6, -1e6]),
+        np.append(np.zeros(3), np.exp(np.random.default_rng(0).normal(scale=3, size=500))),
+        np.full(5, 0.1),
+        np.array([]),
+    ],
+    ids=["normal", "few whole", "many whole", "skewed", "far out", "skewed zeros", "same", "none"],
+)
+def test_bins_hold_every_value_once(values):
+    bins = make_bins(values.astype(np.float64))
+    assert bins.count(values).sum() == len(values)
+    assert len(bins.edges) <= 41
+    assert (np.diff(bins.edges) > 0).all()
+    if not bins.cut and len(values):
+        assert bins.edges[0] <= values.min()
+        assert values.max() <= bins.edges[-1] + 1e-12
+
+
+def test_skewed_scores_get_a_logarithmic_axis():
+    values = np.exp(np.random.default_rng(0).normal(scale=3, size=500))
+    assert make_bins(values).log
+    assert not make_bins(values - 1).log
+    assert make_bins(np.append(np.random.default_rng(0).normal(size=500), 1e6)).cut
+
+
+def test_ends_are_stable_and_share_nothing():
+    high, low = ends(np.array([1.0, 5.0, 1.0, 5.0, np.nan]), np.ones(5, dtype=bool), 10)
+    assert high.tolist() == [1, 3]
+    assert low.tolist() == [2, 0]
+
+
+def test_rank_correlation():
+    assert spearman([1, 2, 3, 4], [-1.0, -5.0, -9.0, -90.0]) == -1
+    assert np.isnan(spearman([1, 1], [1, 2]))
+    assert spearman([1, 2, np.nan, 3], [10, 20, 0, 30]) == 1
