@@ -1,6 +1,6 @@
 """Sliding windows over each example's own visits, from a ring buffer instead of the whole trace."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,58 +8,80 @@ from torch import Tensor
 
 from ._visits import refuse_unvisited, visits
 
+_BLOCK = 65536  # examples at a time: their ring stays in the processor's cache
+
 
 class Window(NamedTuple):
-    """One window for each example in `done`; what the other cells hold means nothing.
+    """One window of each example, all (n,) float64: its mean, its squared deviations, its size."""
 
-    `mean` is over the window's values, `squares` the sum of their squared deviations from it,
-    `size` how many they are. All (n,).
-    """
-
-    done: Tensor
     mean: Tensor
     squares: Tensor
     size: Tensor
 
 
-def each_window(
-    trace: Tensor, size: int, value: Callable[[Tensor], Tensor] | None = None
-) -> Iterator[Window]:
-    """Slide a window of `size` visits by one visit; an example visited less has one, of them all.
+def fold_windows(
+    trace: Tensor,
+    size: int,
+    update: Callable[[Tensor, Window], Tensor],
+    value: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Slide a window of `size` visits by one visit, and fold each into a state that starts at 0.
 
-    `value` maps a row before it enters the window. Memory: `size` float32 vectors (n,) and a few
-    rows. The deviations are taken from the window's own mean, so nothing cancels.
+    An example with fewer visits than `size` has one window, of them all. Deviations are taken from
+    the window's own mean, so nothing cancels. Memory: a few (n,) vectors, whatever `size` is.
+
+    Args:
+        trace: (epochs, n), NaN where not visited.
+        size: visits in a window.
+        update: the new state, from the state (n,) and a window; kept where a window was completed.
+        value: maps a row (n,) before it enters the window.
+
+    Returns:
+        The state (n,) float64, and how many windows went into it.
 
     Raises:
         ValueError: a window below 2, or an example with fewer than 2 visits, which has no spread.
 
     Example:
-        >>> for window in each_window(torch.tensor([[1.0], [3.0], [7.0]]), size=2):
-        ...     print(window.mean.item(), window.squares.item())
-        2.0 2.0
-        5.0 8.0
+        >>> trace = torch.tensor([[1.0], [3.0], [7.0]])
+        >>> fold_windows(trace, 2, lambda total, window: total + window.squares)
+        (tensor([10.], dtype=torch.float64), tensor([2.], dtype=torch.float64))
     """
     if size < 2:
         raise ValueError(f"a window of {size} has no spread; choose 2 or more")
+    blocks = [_fold(block, size, update, value) for block in trace.split(_BLOCK, dim=-1)]
+    state, windows, count = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    refuse_unvisited(count, least=2)
+    return state, windows
+
+
+def _fold(
+    trace: Tensor,
+    size: int,
+    update: Callable[[Tensor, Window], Tensor],
+    value: Callable[[Tensor], Tensor] | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return state, windows and visits of one block of examples."""
     n = trace.shape[-1]
     ring, count = torch.zeros(size, n), torch.zeros(n, dtype=torch.int64)
+    state, windows = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
     for seen, (row,) in visits(trace):
         slot = (count % size)[None]
-        kept = ring.gather(0, slot)
-        ring.scatter_(0, slot, (value(row) if value else row)[None].float().where(seen, kept))
+        entering = (value(row) if value else row).to(ring.dtype)[None]
+        ring.scatter_(0, slot, entering.where(seen, ring.gather(0, slot)))
         count += seen
-        done = seen & (count >= size)
-        if done.any():
-            yield _window(ring, done, count.clamp(max=size))
-    refuse_unvisited(count, least=2)
-    if (short := count < size).any():
-        yield _window(ring, short, count.clamp(max=size))
+        if (done := seen & (count >= size)).any():
+            state = update(state, _window(ring, count)).where(done, state)
+            windows += done
+    short = count < size
+    return update(state, _window(ring, count)).where(short, state), windows + short, count
 
 
-def _window(ring: Tensor, done: Tensor, size: Tensor) -> Window:
-    """Reduce the buffer slot by slot; an example's slots fill from 0, and empty ones hold 0."""
+def _window(ring: Tensor, count: Tensor) -> Window:
+    """Reduce the ring slot by slot; an example's slots fill from 0, and empty ones hold 0."""
+    size = count.clamp(max=len(ring)).double()
     mean = ring.sum(0, dtype=torch.float64) / size
     squares = torch.zeros_like(mean)
     for slot, values in enumerate(ring):
         squares += (values - mean).square().where(slot < size, 0.0)
-    return Window(done, mean, squares, size)
+    return Window(mean, squares, size)

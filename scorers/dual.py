@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ._visits import finished
-from ._windows import each_window
+from ._windows import Window, fold_windows
 
 
 def dual(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Tensor:
@@ -22,7 +22,7 @@ def dual(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Tensor
         epochs: use only rows[:epochs]; None means all.
 
     Returns:
-        (n,) float32, 0 or more. Memory: `window` float32 vectors (n,) and five more.
+        (n,) float32, 0 or more. Memory: a few (n,) vectors.
 
     Raises:
         ValueError: an example with fewer than 2 visits.
@@ -31,11 +31,11 @@ def dual(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Tensor
         >>> dual(torch.tensor([[0.5, 0.5], [0.5, 1.0]]).log().neg())
         tensor([0.0000, 0.0884])
     """
-    total, windows = (torch.zeros(loss.shape[-1], dtype=torch.float64) for _ in range(2))
+
     # The window holds 1 - p_y: same spread, its mean is the second factor, and the easy end keeps
     # its digits.
-    for part in each_window(loss[:epochs], window, lambda c: -torch.expm1(-c)):
-        spread = (part.squares / (part.size - 1)).sqrt()
-        total += (spread * part.mean).where(part.done, 0.0)
-        windows += part.done
+    def add_product(total: Tensor, part: Window) -> Tensor:
+        return total + (part.squares / (part.size - 1)).sqrt() * part.mean
+
+    total, windows = fold_windows(loss[:epochs], window, add_product, lambda c: -torch.expm1(-c))
     return finished(total / windows)

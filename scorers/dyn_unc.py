@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ._visits import finished
-from ._windows import each_window
+from ._windows import Window, fold_windows
 
 
 def dyn_unc(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Tensor:
@@ -21,7 +21,7 @@ def dyn_unc(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Ten
         epochs: use only rows[:epochs]; -1 leaves out the last row, as the authors' release does.
 
     Returns:
-        (n,) float32, 0 or more. Memory: `window` float32 vectors (n,) and five more.
+        (n,) float32, 0 or more. Memory: a few (n,) vectors.
 
     Raises:
         ValueError: an example with fewer than 2 visits.
@@ -30,8 +30,9 @@ def dyn_unc(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Ten
         >>> dyn_unc(torch.tensor([[0.5, 0.5], [0.5, 0.75]]).log().neg())
         tensor([0.0000, 0.1768])
     """
-    total, windows = (torch.zeros(loss.shape[-1], dtype=torch.float64) for _ in range(2))
-    for part in each_window(loss[:epochs], window, lambda c: -torch.expm1(-c)):
-        total += (part.squares / (part.size - 1)).sqrt().where(part.done, 0.0)
-        windows += part.done
+
+    def add_spread(total: Tensor, part: Window) -> Tensor:
+        return total + (part.squares / (part.size - 1)).sqrt()
+
+    total, windows = fold_windows(loss[:epochs], window, add_spread, lambda c: -torch.expm1(-c))
     return finished(total / windows)

@@ -10,9 +10,9 @@ def first_learned(margin: Tensor) -> Tensor:
     """Return the row of the first visit from which on every visit is right.
 
     High means learned late; the number of rows means never (wrong at its last visit). Being right
-    once and wrong later does not count as learned: the iteration learned of Hacohen, Choshen and
-    Weinshall 2020, "Let's Agree to Agree"; Baldock, Maennel and Neyshabur 2021, "Deep Learning
-    Through the Lens of Example Difficulty". A margin above 0 is right; exactly 0 is wrong.
+    once and wrong later does not count as learned: the iteration learned of Baldock, Maennel and
+    Neyshabur 2021, "Deep Learning Through the Lens of Example Difficulty". A margin above 0 is
+    right; exactly 0 is wrong.
 
     Args:
         margin: (epochs, n) label logit minus the largest other, NaN where not visited.

@@ -8,9 +8,9 @@ from ._visits import chosen_rows, mean_of_visits
 def loss(loss: Tensor, *, epoch: int | None = None, window: int | None = None) -> Tensor:
     """Average the cross-entropy against the plain label over each example's own visits.
 
-    High means hard. The mean over training is what tells wrong labels from hard ones, as in
-    Arazo et al. 2019, "Unsupervised Label Noise Modeling and Loss Correction"; a late row alone no
-    longer does once the network has memorised them.
+    High means hard. Wrong labels keep a high loss until the network memorises them: Arazo et al.
+    2019, "Unsupervised Label Noise Modeling and Loss Correction". So the mean over training shows
+    them, where a late row alone may not.
 
     Args:
         loss: (epochs, n) of the plain label, NaN where not visited.

@@ -1,10 +1,9 @@
 """TDDS: how unevenly the predicted distribution moves, most of all at the end of the record."""
 
-import torch
 from torch import Tensor
 
 from ._visits import finished
-from ._windows import each_window
+from ._windows import Window, fold_windows
 
 
 def tdds(
@@ -27,18 +26,21 @@ def tdds(
         epochs: use only rows[:epochs]; None means all.
 
     Returns:
-        (n,) float32, 0 or more. Memory: `window` float32 vectors (n,) and five more.
+        (n,) float32, 0 or more. Memory: a few (n,) vectors.
 
     Raises:
-        ValueError: an example with fewer than two shifts.
+        ValueError: an example with fewer than two shifts, or a window below 3.
 
     Example:
+        >>> import torch
         >>> shift = torch.tensor([[float("nan")], [1.0], [3.0], [3.0]])
         >>> tdds(shift, window=4)  # 0.9 times the norm of (-4/3, 2/3, 2/3)
         tensor([1.4697])
     """
-    score = torch.zeros(shift.shape[-1], dtype=torch.float64)
-    for part in each_window(shift[:epochs], window - 1):
-        latest = (1 - decay) * score + decay * part.squares.sqrt()
-        score = latest.where(part.done, score)
-    return finished(score)
+    if window < 3:
+        raise ValueError(f"window={window} epochs hold fewer than two shifts; choose 3 or more")
+
+    def average(score: Tensor, part: Window) -> Tensor:
+        return (1 - decay) * score + decay * part.squares.sqrt()
+
+    return finished(fold_windows(shift[:epochs], window - 1, average)[0])

@@ -1,6 +1,9 @@
 """Wrong forms that circulate must not be what we compute, and bad input is refused by name."""
 
+import importlib.util
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +27,19 @@ def test_a_wrong_form_does_what_the_table_says(wrong):
         assert spearman == pytest.approx(1)
         right = call(SCORERS[wrong.scorer], toy_record().sources)
         assert not torch.allclose(wrong.score(toy_record().sources).float(), right)
+
+
+def test_the_conformance_page_is_the_one_that_the_scorers_give():
+    """Figures may differ in the last places between machines; words and rows may not."""
+    page = Path(__file__).parent.parent / "benchmarks" / "conformance.py"
+    spec = importlib.util.spec_from_file_location("conformance", page)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    figure = r"[+-]?\d+\.\d+|\d+(?=%)"
+    kept, made = page.with_suffix(".md").read_text(encoding="utf-8"), module.conformance()
+    assert re.sub(figure, "#", kept) == re.sub(figure, "#", made), f"run python {page}"
+    for old, new in zip(re.findall(figure, kept), re.findall(figure, made), strict=True):
+        assert float(old) == pytest.approx(float(new), abs=3 if old.isdigit() else 0.03)
 
 
 def test_never_learned_as_zero_ranks_the_never_learned_easiest():
@@ -112,6 +128,7 @@ def test_prototypes_take_duplicates_rows_of_zeros_and_single_rows():
         ("aum_probability", (ONE, ONE[:2]), {}, "share one shape"),
         ("dyn_unc", (ONE[:1],), {}, "example 0 and 1 other were visited fewer than 2 times"),
         ("dual", (ONE,), {"window": 1}, "a window of 1 has no spread"),
+        ("tdds", (ONE,), {"window": 2}, "window=2 epochs hold fewer than two shifts"),
         ("top2_margin", (ONE[:, :1],), {}, "two classes or more"),
         ("rho_loss", (ONE, torch.ones(3)), {}, "loss scores 2 examples, holdout_loss 3"),
         ("grand", (torch.tensor([1, math.nan]),), {}, "example 1 was given a score"),

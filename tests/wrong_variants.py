@@ -1,4 +1,4 @@
-"""Wrong forms of the scorers that circulate, and what each one changes.
+"""Wrong forms of the scorers, where they circulate, and what each one changes.
 
 One list for two readers: the tests hold every outcome to what is written here, and
 benchmarks/conformance.py prints the table. `outcome` is
@@ -21,13 +21,14 @@ KEPT = 0.3
 
 
 class Wrong(NamedTuple):
-    """A wrong form of a scorer; `holes` compares them on a record with unvisited cells."""
+    """A wrong form of a scorer, and where it was seen; `holes` compares with unvisited cells."""
 
     scorer: str
     form: str
     outcome: str
     score: Callable[[Sources], Tensor]
     holes: bool = False
+    seen: str = ""
 
 
 class Measured(NamedTuple):
@@ -122,12 +123,14 @@ WRONG = [
         "order",
         lambda s: _sum(s["error_norm"]),
         holes=True,
+        seen="CCS, D2",
     ),
     Wrong(
         "forgetting",
         "never learned counts 0",
         "order",
         lambda s: S["forgetting"](s["margin"], never_learned="zero"),
+        seen="DeepCore, CCS, DUAL, DRoP, dPrune",
     ),
     Wrong(
         "forgetting",
@@ -145,14 +148,21 @@ WRONG = [
     Wrong(
         "aum", "the paper's sign, highest kept first", "reversed", lambda s: -S["aum"](s["margin"])
     ),
-    Wrong("aum", "probabilities for logits", "order", lambda s: call(S["aum_probability"], s)),
-    Wrong("aum", "last epoch only", "order", lambda s: -s["margin"][-1]),
+    Wrong(
+        "aum",
+        "probabilities for logits",
+        "order",
+        lambda s: call(S["aum_probability"], s),
+        seen="CCS, D2, DUAL, DataCull",
+    ),
+    Wrong("aum", "last epoch only", "order", lambda s: -s["margin"][-1], seen="DUAL"),
     Wrong(
         "aum",
         "sum over visits, when visits differ",
         "order",
         lambda s: -_sum(s["margin"]),
         holes=True,
+        seen="CCS, D2, DataCull",
     ),
     Wrong(
         "loss",
@@ -162,12 +172,19 @@ WRONG = [
         holes=True,
     ),
     Wrong("loss", "last epoch only", "order", lambda s: s["loss"][-1]),
-    Wrong("entropy", "lowest kept first", "reversed", lambda s: -S["entropy"](s["entropy"])),
+    Wrong(
+        "entropy",
+        "lowest kept first",
+        "reversed",
+        lambda s: -S["entropy"](s["entropy"]),
+        seen="DeepCore, one branch",
+    ),
     Wrong(
         "entropy",
         "scores saved in sorted order",
         "order",
         lambda s: S["entropy"](s["entropy"]).sort().values,
+        seen="TDDS, of its own scores",
     ),
     Wrong(
         "least_confidence",
@@ -180,6 +197,7 @@ WRONG = [
         "arg-min for arg-max: the sure kept first",
         "reversed",
         lambda s: -call(S["least_confidence"], s),
+        seen="DeepCore, one branch",
     ),
     Wrong("top2_margin", "p1 - p2 kept highest first", "reversed", lambda s: _top2(s["probs"])),
     Wrong("top2_margin", "the label's margin instead", "order", lambda s: -s["margin"][-1]),
@@ -210,6 +228,7 @@ WRONG = [
         "population for sample deviation",
         "values",
         lambda s: _windows(s).double().std(2, correction=0).mean(0),
+        seen="extrapolated-scores",
     ),
     Wrong("dyn_unc", "one window over the whole run", "order", lambda s: _probability(s).std(0)),
     Wrong(
@@ -231,16 +250,25 @@ WRONG = [
         lambda s: _windows(s).std(2).mean(0) * (1 - _probability(s).mean(0)),
     ),
     Wrong(
-        "tdds", "every window is the first", "order", lambda s: _tdds_first_window_only(s["shift"])
+        "tdds",
+        "every window is the first",
+        "order",
+        lambda s: _tdds_first_window_only(s["shift"]),
+        seen="a copy in DUAL",
     ),
     Wrong("tdds", "plain mean over windows", "order", lambda s: _tdds_plain_mean(s["shift"])),
     Wrong(
         "rho_loss", "the holdout loss kept, not taken away", "order", lambda s: s["loss"].mean(0)
     ),
-    Wrong("rho_loss", "sign turned", "reversed", lambda s: -call(S["rho_loss"], s)),
     Wrong("grand", "gradient of a batch mean", "order", _batch_mean_gradient),
     Wrong("grand_last_layer", "the error alone", "order", lambda s: s["error_norm"].mean(0)),
-    Wrong("vog", "no class normalisation", "order", lambda s: s["input_gradient_variance"]),
+    Wrong(
+        "vog",
+        "no class normalisation",
+        "order",
+        lambda s: s["input_gradient_variance"],
+        seen="the authors' demonstration",
+    ),
     Wrong("deepfool", "farthest kept first", "reversed", lambda s: s["boundary_distance"]),
     Wrong("memorization", "training accuracy alone", "order", _train_share),
     Wrong(
