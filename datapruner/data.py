@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 class Data:
     """One split of a data set; an example is its index in it, 0 to n - 1, everywhere and always.
 
-    Args:
+    Attributes:
         name: how a reader knows it, such as "digits" or "cifar10-webp".
         split: "train" or "test".
         labels: (n,) int64, from 0 to num_classes - 1.

@@ -104,6 +104,13 @@ def open_npz(path: Path, split: str) -> Data:
     Raises:
         PrunerError: damaged, arrays missing or of different lengths, or values as `as_rows` and
             `checked_labels` refuse them.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "rows.npz"
+        >>> np.savez(path, x=np.ones((4, 2)), y=[0, 1, 1, 0])
+        >>> open_npz(path, "train")
+        Data('rows', train: 4 examples, 2 classes, in memory)
     """
     try:
         # numpy leaves a damaged file open when it is given the path alone

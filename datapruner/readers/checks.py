@@ -91,6 +91,6 @@ def content_hash(
             part = part.contiguous().numpy()
         if isinstance(part, np.ndarray):
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-            part = memoryview(np.ascontiguousarray(part)).cast("B")
+            part = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
         digest.update(part)
     return digest.hexdigest()

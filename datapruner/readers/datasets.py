@@ -28,6 +28,10 @@ def open_dataset(dataset: Any, split: str, how: How) -> Data:
     Raises:
         UsageError: it cannot be indexed, or its rows are no pairs (x, y).
         PrunerError: empty, a row that cannot be read, or labels that are no labels.
+
+    Example:
+        >>> open_dataset([("some text", 0), ("more of it", 1)], "train", How()).labels
+        tensor([0, 1])
     """
     name = type(dataset).__name__
     _refuse_other_kinds(dataset, name)
@@ -120,14 +124,14 @@ def stored_labels(dataset: Any) -> Any:
 
     Example:
         >>> rows = TensorDataset(torch.zeros(3, 1), torch.tensor([0, 1, 2]))
-        >>> stored_labels(Subset(rows, [2, 0]))
-        tensor([2, 0])
+        >>> stored_labels(Subset(rows, [2, 0])).tolist()
+        [2, 0]
     """
     if isinstance(dataset, Subset):
         inner = stored_labels(dataset.dataset)
         if inner is None:
             return None
-        return torch.as_tensor(np.asarray(inner))[torch.as_tensor(dataset.indices)]
+        return np.asarray(inner)[np.asarray(dataset.indices)]
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         return dataset.tensors[1]
     for name in ("targets", "labels"):

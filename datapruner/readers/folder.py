@@ -29,7 +29,7 @@ CHUNK = 64  # photographs are some 100 KB each, and a few chunks are in memory a
 
 
 class FolderPictures:
-    """The pictures below class folders: (RGB PIL picture, label) by index, read from disk each time.
+    """Pictures below class folders: (RGB PIL picture, label) by index, read each time.
 
     Classes in sorted order, below each the files in torchvision's ImageFolder order, so indices are
     those that ImageFolder gives; files with other endings than a picture's are passed over.
@@ -45,10 +45,11 @@ class FolderPictures:
     def __init__(self, root: Path, classes: tuple[str, ...]) -> None:
         self.root = root
         names, sizes, stamps, labels = [], [], [], []
-        for folder in class_folders(root):
+        for folder in _class_folders(root):
             if folder not in classes:
                 raise PrunerError(
-                    f"{root / folder}: no class of the training set is called that; rename or move it"
+                    f"{root / folder}: the training set has no class of this name; rename or move "
+                    "the folder"
                 )
             found = list(_pictures_below(root / folder))
             if not found:
@@ -118,24 +119,34 @@ def open_folder(
     Raises:
         PrunerError: no such split, no class folders, an empty one, one the training split has not,
             or no picture that decodes.
+
+    Example:
+        >>> import tempfile
+        >>> from datapruner.readers.decode import to_picture
+        >>> root = Path(tempfile.mkdtemp())
+        >>> for name in ("cat", "dog"):
+        ...     (root / name).mkdir()
+        ...     to_picture(np.zeros((4, 5), np.uint8)).save(root / name / "1.png")
+        >>> open_folder(root, "train", How()).classes
+        ('cat', 'dog')
     """
     train, wanted = _split_folder(path, "train"), _split_folder(path, split)
     if wanted is None:
         looked = ", ".join(str(path / folder) for folder in SPLIT_FOLDERS[split])
         raise PrunerError(f"{path}: no {split} split, looked for {looked}; make one of them")
     for folder in (train or wanted, wanted):
-        if not class_folders(folder):
+        if not _class_folders(folder):
             raise PrunerError(
                 f"{folder}: holds no class folders; put the pictures of each class in a folder of "
                 "its own"
             )
-    folders = tuple(class_folders(train or wanted))
+    folders = tuple(_class_folders(train or wanted))
     classes = tuple((names or {}).get(folder, folder) for folder in folders)
     pictures = FolderPictures(wanted, folders)
     return open_pictures(pictures, how, name or path.resolve().name, split, classes)
 
 
-def class_folders(root: Path) -> list[str]:
+def _class_folders(root: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted; hidden ones are passed over."""
     with os.scandir(root) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))

@@ -48,6 +48,13 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
 
     Raises:
         PrunerError: damaged, or not an IDX file of that many axes.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "labels"
+        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]))
+        >>> read_idx(path, 1).tolist()
+        [7, 9]
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -31,6 +31,11 @@ def open_named(name: str, root: str, split: str, *, download: bool, how: How) ->
     Raises:
         UsageError: no ROOT.
         PrunerError: not there and not to be fetched, or damaged.
+
+    Example:
+        >>> open_named("svhn", "", "train", download=False, how=How())
+        Traceback (most recent call last):
+        datapruner.errors.UsageError: svhn needs the folder it lies in: svhn:ROOT, such as svhn:data
     """
     if not root:
         raise UsageError(f"{name} needs the folder it lies in: {name}:ROOT, such as {name}:data")

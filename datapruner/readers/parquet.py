@@ -180,6 +180,16 @@ def open_parquet(path: Path, split: str, how: How) -> Data:
 
     Raises:
         PrunerError: no such split, what `ParquetPictures` refuses, or no picture that decodes.
+
+    Example:
+        >>> import io, tempfile
+        >>> from datapruner.readers.decode import to_picture
+        >>> out, path = io.BytesIO(), Path(tempfile.mkdtemp()) / "tiny.parquet"
+        >>> to_picture(np.zeros((4, 5), np.uint8)).save(out, "PNG")
+        >>> rows = [{"image": {"bytes": out.getvalue(), "path": None}, "label": 0}]
+        >>> pq.write_table(pa.Table.from_pylist(rows), path)
+        >>> open_parquet(path, "train", How()).shape
+        (1, 4, 5)
     """
     pictures = ParquetPictures(find_shards(path, split))
     classes = class_names(_labels_of_both(path, split, pictures), pictures.names)
@@ -206,7 +216,7 @@ def _readable(shard: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise PrunerError(
-            f"{shard}: cannot be read as Parquet ({reason}); it is damaged or cut off, fetch it again"
+            f"{shard}: cannot be read as Parquet ({reason}); damaged or cut off, fetch it again"
         ) from None
 
 

@@ -30,11 +30,17 @@ T = TypeVar("T")
 
 
 class Source(Protocol):
-    """Pictures that can be gone through in order, and are a map-style dataset of (PIL, label)."""
+    """Pictures that can be gone through in order, and are a map-style dataset of (PIL, label).
+
+    Attributes:
+        labels: (n,) int64.
+        fingerprint: 16 hex digits, see `open_data`.
+        stamp: changes when a file was touched, which the fingerprint may not.
+    """
 
     labels: Tensor
     fingerprint: str
-    stamp: str  # changes when a file was touched, which the fingerprint may not
+    stamp: str
 
     def __len__(self) -> int: ...
 
@@ -48,7 +54,7 @@ class Source(Protocol):
 
 
 @dataclass
-class Outcome:
+class _Outcome:
     """What a pass found: pictures by row, or why there are none."""
 
     failures: dict[int, str] = field(default_factory=dict)
@@ -64,7 +70,7 @@ def open_pictures(
     Raises:
         PrunerError: no picture decodes; or one does not and `how.strict` is set.
     """
-    x, readable = read_pictures(source, how)
+    x, readable = _read_pictures(source, how)
     return Data(
         name=name,
         split=split,
@@ -78,7 +84,7 @@ def open_pictures(
     )
 
 
-def read_pictures(source: Source, how: How) -> tuple[Tensor | None, Tensor]:
+def _read_pictures(source: Source, how: How) -> tuple[Tensor | None, Tensor]:
     """Return x, or None when the pictures are not to be held in memory, and which are readable.
 
     Raises:
@@ -126,18 +132,18 @@ def _common_size(source: Source) -> tuple[int, int] | None:
     for _, read in islice(source.chunks(), 1):
         for encoded in read():
             try:
-                sizes.add(size_of(encoded))  # type: ignore[arg-type]  # a str fails like bad bytes
+                sizes.add(size_of(_bytes(encoded)))
             except Exception:
                 continue
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _into_memory(source: Source, out: np.ndarray, how: How) -> Outcome:
+def _into_memory(source: Source, out: np.ndarray, how: How) -> _Outcome:
     """Decode every picture into its row of `out` (n, 3, H, W); stops at one of another size."""
-    total = Outcome()
+    total = _Outcome()
 
-    def work(start: int, encoded: Encoded) -> Outcome:
-        found = Outcome()
+    def work(start: int, encoded: Encoded) -> _Outcome:
+        found = _Outcome()
         block = np.zeros((len(encoded), *out.shape[2:], 3), np.uint8)
         for j, item in enumerate(encoded):
             try:
@@ -190,13 +196,18 @@ def _each_chunk(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="pictures")
     try:
         for start, read in source.chunks():
-            waiting.append((start, pool.submit(lambda s=start, r=read: work(s, r()))))  # type: ignore[misc]
+            waiting.append((start, pool.submit(_read_and, work, start, read)))
             if len(waiting) > 2 * threads:
                 yield _done(waiting, n, how, doing)
         while waiting:
             yield _done(waiting, n, how, doing)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _read_and(work: Callable[[int, Encoded], T], start: int, read: Callable[[], Encoded]) -> T:
+    """Read a chunk and work on it: both happen in the thread."""
+    return work(start, read())
 
 
 def _done(waiting: deque[tuple[int, Future[T]]], n: int, how: How, doing: str) -> T:
