@@ -29,8 +29,10 @@ help:
 	@echo "make ffcv      try once more to install FFCV"
 	@echo "make clean     remove $(VENV) (if it is .venv) and what tools left behind"
 	@echo "Settings: PYTHON=python3.12 to build .venv with, VENV=path for an environment of your own."
+	@echo "No GPU? PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu saves gigabytes of CUDA."
 
 install: $(VENV)/.installed $(VENV)/.ffcv
+	@:
 
 $(RUN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -55,7 +57,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(RUN)/python
 
 # That ffcv cannot be built here is said once and stops nothing; only CI insists on it, in `test`.
 $(VENV)/.ffcv: $(VENV)/.installed
-	@if ! { $(FFCV_WORKS) || { $(FFCV_READY); }; } >/dev/null 2>&1 && { $(MAY_INSTALL); } >/dev/null 2>&1; then \
+	@$(MAKE) --no-print-directory ffcv
+	@touch $@
+
+ffcv: $(VENV)/.installed
+	@if ! { $(FFCV_WORKS) || { $(FFCV_READY); }; } >/dev/null 2>&1 && \
+			{ $(MAY_INSTALL); } >/dev/null 2>&1; then \
 		echo "Installing what FFCV is compiled with: $(FFCV_PACKAGES)"; \
 		{ $(APT_INSTALL) $(FFCV_PACKAGES); } </dev/null >$(VENV)/apt.log 2>&1 || \
 			{ echo "apt-get failed:"; tail -n 3 $(VENV)/apt.log; }; \

@@ -5,19 +5,34 @@ from difflib import get_close_matches
 
 
 class PrunerError(Exception):
-    """Something failed that the reader can act on; the command line exits with 1."""
+    """Something failed that the reader can act on; the command line exits with 1.
+
+    Example:
+        >>> PrunerError.exit_code
+        1
+    """
 
     exit_code = 1
 
 
 class UsageError(PrunerError, ValueError):
-    """The call itself cannot be carried out as written; the command line exits with 2."""
+    """The call itself cannot be carried out as written; the command line exits with 2.
+
+    Example:
+        >>> UsageError.exit_code
+        2
+    """
 
     exit_code = 2
 
 
 class Refused(PrunerError):
-    """The call is sound, but what is on disk belongs to other data or settings; exits with 3."""
+    """The call is sound, but what is on disk belongs to other data or settings; exits with 3.
+
+    Example:
+        >>> Refused.exit_code
+        3
+    """
 
     exit_code = 3
 

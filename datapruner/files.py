@@ -23,8 +23,9 @@ def whole_file(path: Path | str) -> Iterator[Path]:
         >>> target.read_text()
         'all of it'
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _writable(path)
+    if path.is_dir():
+        raise PrunerError(f"{path}: is a folder; give the name of a file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
@@ -39,7 +40,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
 def whole_folder(path: Path | str) -> Iterator[Path]:
     """Give a temporary sibling folder; it takes the name `path` only if the block ends well.
 
-    An older folder of that name is replaced in the same moment.
+    An older folder of that name is replaced, and put back should that fail half-way.
 
     Example:
         >>> import tempfile
@@ -49,8 +50,9 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
         >>> sorted(p.name for p in target.iterdir())
         ['a.txt']
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = _writable(path)
+    if path.exists() and not path.is_dir():
+        raise PrunerError(f"{path}: is a file; give the name of a folder")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -63,20 +65,45 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
                     os.fsync(handle.fileno())
         if path.exists():
             path.replace(old)
-        temporary.replace(path)
+        try:
+            temporary.replace(path)
+        except OSError:
+            if old.exists():
+                old.replace(path)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_json(path: Path | str, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all; NaN is not JSON and is refused."""
+    """Write `value` as indented JSON, whole or not at all; NaN is not JSON and is refused.
+
+    Raises:
+        ValueError: there is a NaN or an infinity in it.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "a.json"
+        >>> write_json(target, {"seed": 0})
+        >>> read_json(target)
+        {'seed': 0}
+    """
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; a missing or damaged one is named, with what to do."""
+    """Read a JSON file.
+
+    Raises:
+        PrunerError: it is missing or damaged; named, with what to do.
+
+    Example:
+        >>> read_json("no/such.json")
+        Traceback (most recent call last):
+        datapruner.errors.PrunerError: no/such.json: no such file; check the path
+    """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -84,3 +111,17 @@ def read_json(path: Path | str) -> Any:
         raise PrunerError(f"{path}: no such file; check the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PrunerError(f"{path}: not readable as JSON ({error}); write it again") from None
+
+
+def _writable(path: Path | str) -> Path:
+    """Make the folder around `path`, and say before any work is done that nothing can go there."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PrunerError(
+            f"{path.parent}: cannot be made ({error.strerror}); give another place"
+        ) from error
+    if not os.access(path.parent, os.W_OK):
+        raise PrunerError(f"{path.parent}: cannot be written to; give another place")
+    return path

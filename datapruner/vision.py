@@ -27,7 +27,7 @@ def torchvision(module: str = "") -> ModuleType:
         module: name below torchvision, such as "transforms"; empty for torchvision itself.
 
     Raises:
-        PrunerError: torchvision is not installed.
+        PrunerError: torchvision is not installed, or does not work beside this torch at all.
 
     Example:
         >>> torchvision("transforms").__name__
@@ -39,7 +39,10 @@ def torchvision(module: str = "") -> ModuleType:
         import_module("torchvision")
     except RuntimeError as error:
         if "torchvision::" not in str(error):
-            raise
+            raise PrunerError(
+                f"torchvision does not load beside this torch ({error}); "
+                "install both from one index"
+            ) from error
         _declare_operators()
     return import_module("torchvision" + (f".{module}" if module else ""))
 
