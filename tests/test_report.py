@@ -16,14 +16,15 @@ from torch.utils.data import TensorDataset
 
 from datapruner import open_data
 from datapruner.data import Data
-from datapruner.errors import PrunerError, UsageError
+from datapruner.errors import PrunerError, Refused, UsageError
 from datapruner.report import Result, read_results, write_report, write_results
 from datapruner.report.agreement import spearman
 from datapruner.report.arms import gather
 from datapruner.report.histograms import make_bins
 from datapruner.report.outcome import sentences
 from datapruner.report.pictures import ends
-from datapruner.selection import Selection
+from datapruner.scores import Scores
+from datapruner.selection import Selection, keep
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 EVIL = "<script>alert('&\"')</script>"
@@ -82,18 +83,6 @@ class Page(HTMLParser):
         raise AssertionError(f"no CSV that begins with {head}")
 
 
-class Scores(dict):
-    """What the page needs of scores: a mapping with flags, meta and spread."""
-
-    def __init__(self, scores, runs=None, flags=None):
-        super().__init__({k: np.asarray(v, dtype=np.float32) for k, v in scores.items()})
-        self.runs, self.flags, self.meta = runs or {}, flags or {}, {"fingerprint": "ab"}
-
-    def spread(self, name):
-        runs = self.runs.get(name)
-        return None if runs is None else np.std(runs, axis=0, ddof=1) / np.sqrt(len(runs))
-
-
 def pictures(n=40, classes=4, size=8, names=None, unreadable=()):
     x = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8)
     y = torch.arange(n) % classes
@@ -145,7 +134,11 @@ def everything():
     seeds = {"aum": np.stack([scores["aum"], scores["aum"] + 0.1])}
     return {
         "data": data,
-        "scores": Scores(scores, seeds, {"suspect_label": np.arange(40) < 3}),
+        "scores": Scores(
+            scores,
+            runs=seeds,
+            flags={"suspect_label": np.arange(40) < 3, "unreadable": np.arange(40) == 7},
+        ),
         "selections": {"first ten": keep_first(40, 6), "other": keep_first(40, 5)},
         "results": runs(),
         "notes": ["Beware."],
@@ -198,7 +191,7 @@ def test_the_headline_table_says_what_came_out(tmp_path):
     assert random[3] == "baseline"
     assert aum[:2] == ["aum 30 %", "85.00 ± 1.00 %"]
     assert aum[3:] == ["+5.00 ± 1.00", "30.0 %", "300", "30", "1.5", "2"]
-    assert "aum 30 % does best: 85.00 ± 1.00 %, 5.00 ± 1.00 points above random" in page.text
+    assert "aum 30 % reaches 85.00 ± 1.00 %, 5.00 ± 1.00 points above random" in page.text
 
 
 def test_numbers_beside_figures_are_the_inputs(tmp_path, everything):
@@ -229,6 +222,16 @@ def test_numbers_beside_figures_are_the_inputs(tmp_path, everything):
     assert seeds[1][:2] == ["aum", "2"]
 
 
+def test_kept_parts_are_shown_where_they_were_chosen(tmp_path):
+    scores = Scores({"aum": np.arange(40), "loss": np.arange(40)[::-1]})
+    by_aum = keep(scores["aum"], fraction=0.25, about=scores.about("aum"))
+    page = written(
+        tmp_path, scores=scores, selections={"by aum": by_aum, "elsewhere": keep_first(40, 3)}
+    )
+    assert page.text.count("by aum: 10 kept") == 1
+    assert page.text.count("elsewhere: 3 kept") == 2
+
+
 def test_everything_is_escaped(tmp_path):
     data = replace(pictures(names=[EVIL, "a&b", '"', "</title>"]), name=EVIL)
     page = written(
@@ -244,6 +247,14 @@ def test_everything_is_escaped(tmp_path):
     assert "script" not in page.tags
     assert "<script" not in page.source
     assert page.text.count(EVIL) > 10
+
+
+def test_a_standard_error_without_runs_is_shown(tmp_path):
+    page = written(
+        tmp_path, scores=Scores({"aum": np.arange(40)}, errors={"aum": np.full(40, 0.5)})
+    )
+    row = next(table for table in page.tables if table[0][:2] == ["scorer", "seeds"])[1]
+    assert row == ["aum", "–", "0.5", "11.54", "–"]
 
 
 def test_data_without_pictures_has_no_picture_section(tmp_path):
@@ -320,8 +331,12 @@ def test_errors_say_what_to_do(tmp_path):
     settings = {"title": "t", "data": pictures(), "provenance": {}}
     with pytest.raises(UsageError, match="'aun'.*did you mean 'aum'"):
         write_report(target, **settings, scores=Scores({"aum": np.arange(40)}), pictures_by="aun")
-    with pytest.raises(UsageError, match="'aum' has 39 rows, the data 40"):
+    with pytest.raises(Refused, match="scores: made for data .* 39 examples"):
         write_report(target, **settings, scores=Scores({"aum": np.arange(39)}))
+    with pytest.raises(Refused, match="selection 'half': made for data ffff"):
+        write_report(
+            target, **settings, selections={"half": keep_first(40, 20, fingerprint="ffff")}
+        )
     assert not target.exists()
 
 
@@ -360,6 +375,8 @@ def test_sentences_do_not_claim_what_noise_explains():
     close = [replace(run, accuracy=0.8 + 0.001 * run.seed) for run in runs()[2:4]]
     close += [replace(run, accuracy=0.85) for run in runs()[4:]]  # t of 99, 12.7 needed
     assert sentences(gather(close))[-1].endswith("4.95 ± 0.05 points above random 30 %.")
+    worse = [replace(run, accuracy=run.accuracy - 0.2) for run in runs()[4:]]
+    assert "nothing beats random 30 %" in sentences(gather([*runs()[2:4], *worse]))[-1]
     single = [run for run in runs() if run.seed == 0]
     assert "from one seed" in sentences(gather(single))[-1]
 

@@ -22,19 +22,36 @@ MOST_LABELS = 8
 
 
 def markers(arms: Sequence[Arm]) -> dict[str, tuple[str, str]]:
-    """Give each arm a colour class and a shape: never colour alone, grey for random baselines."""
-    given = {}
+    """Give each arm a colour class and a shape: never colour alone, grey for random baselines.
+
+    Arms that differ by their share alone look the same.
+    """
+    families: dict[str, tuple[str, str]] = {}
     others = randoms = 0
     for arm in arms:
+        if arm.family in families:
+            continue
         if arm.is_full:
-            given[arm.name] = ("full", "square")
+            families[arm.family] = ("full", "square")
         elif arm.is_random:
-            given[arm.name] = ("random", _SHAPES[randoms % len(_SHAPES)])
+            families[arm.family] = ("random", _SHAPES[randoms % len(_SHAPES)])
             randoms += 1
         else:
-            given[arm.name] = (f"c{others % _COLOURS}", _SHAPES[others % len(_SHAPES)])
+            families[arm.family] = (f"c{others % _COLOURS}", _SHAPES[others % len(_SHAPES)])
             others += 1
-    return given
+    return {arm.name: families[arm.family] for arm in arms}
+
+
+def legend(arms: Sequence[Arm]) -> list[tuple[Markup, str]]:
+    """Return the mark and name of each family of arms; the arm's own name for one alone."""
+    styles = markers(arms)
+    entries: dict[str, list[Arm]] = {}
+    for arm in arms:
+        entries.setdefault(arm.family, []).append(arm)
+    return [
+        (key(styles[members[0].name]), family if len(members) > 1 else members[0].name)
+        for family, members in entries.items()
+    ]
 
 
 def marker(x: float, y: float, style: tuple[str, str], title: str = "", r: float = 5.5) -> Markup:
@@ -69,7 +86,8 @@ def final_chart(arms: Sequence[Arm], cost: Cost) -> Markup:
     """Draw final accuracy against cost: a point an arm, with its standard error.
 
     The random baselines are joined by a dashed line, up to the arm that trains on everything.
-    Up to `MOST_LABELS` arms are named beside their points.
+    So are, by thin lines, arms that differ by their share alone. Up to `MOST_LABELS` arms are
+    named beside their points.
     """
     low, high = _span(_ends(arms))
     x, y = _scales(arms, cost, low, high)
@@ -79,6 +97,7 @@ def final_chart(arms: Sequence[Arm], cost: Cost) -> Markup:
     if any(arm.is_random for arm in arms):
         marks.append(_path([(x(a), y(b)) for a, b in base], "baseline"))
     styles = markers(arms)
+    marks += _families(arms, places)
     for arm in arms:
         place_x, place_y = places[arm.name]
         colour, _ = styles[arm.name]
@@ -218,6 +237,20 @@ def _set_apart(arms: Sequence[Arm], cost: Cost, x: Scale, y: Scale) -> dict[str,
             middle = min(x(_cost(arm, cost)) + side * room, x.stop)
             places[arm.name] = (middle, y(arm.accuracy.mean))
     return places
+
+
+def _families(arms: Sequence[Arm], places: dict[str, Place]) -> list[Markup]:
+    """Join the points of arms that differ by their share alone; the baselines have their line."""
+    styles = markers(arms)
+    joined: dict[str, list[Arm]] = {}
+    for arm in arms:
+        if not (arm.is_random or arm.is_full):
+            joined.setdefault(arm.family, []).append(arm)
+    return [
+        _path(sorted(places[arm.name] for arm in members), f"family {styles[members[0].name][0]}")
+        for members in joined.values()
+        if len(members) > 1
+    ]
 
 
 def _labels(arms: Sequence[Arm], places: dict[str, Place], x: Scale) -> list[Markup]:

@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import formats
 from .grids import heat_map
 from .tables import Figure, Table
+
+Values = NDArray[np.float64]
 
 if TYPE_CHECKING:
     from ..scores import Scores
@@ -17,7 +20,7 @@ def agreement(scores: "Scores") -> Figure | None:
     names = list(scores)
     if len(names) < 2:
         return None
-    matrix = np.array([[spearman(scores[a], scores[b]) for b in names] for a in names])
+    matrix = _matrix(np.stack([np.asarray(scores[name], dtype=np.float64) for name in names]))
     rows = [(a, b, matrix[i, j]) for i, a in enumerate(names) for j, b in enumerate(names) if i < j]
     words = [[f"{value:.2f}".replace("-", "−") for value in row] for row in matrix]
     words = [[formats.NONE if word == "nan" else word for word in row] for row in words]
@@ -31,6 +34,20 @@ def agreement(scores: "Scores") -> Figure | None:
             rows,
         ),
     )
+
+
+def _matrix(values: Values) -> Values:
+    """Return all rank correlations over the examples that every scorer scores."""
+    from scipy.stats import rankdata
+
+    values = values[:, np.isfinite(values).all(0)]
+    flat = (np.ptp(values, axis=1) == 0) if values.shape[1] > 1 else np.ones(len(values), bool)
+    ranks = np.stack([rankdata(row) for row in values])
+    ranks -= ranks.mean(1, keepdims=True) if values.shape[1] else 0.0
+    norms = np.linalg.norm(ranks, axis=1)
+    norms[flat] = np.nan
+    matrix: Values = np.round(ranks @ ranks.T / np.outer(norms, norms), 12)
+    return matrix
 
 
 def spearman(a: Any, b: Any) -> float:
@@ -51,20 +68,26 @@ def spearman(a: Any, b: Any) -> float:
 
 
 def seed_spread(scores: "Scores") -> Table | None:
-    """Build a table of how far seeds agree, for scores that were made with several.
+    """Build a table of how sure the scores are, for those that have a standard error.
 
-    The last column is the mean rank correlation between the runs of two seeds.
+    The last column is the mean rank correlation between the runs of two seeds, where runs are kept.
     """
-    rows = []
+    rows: list[tuple[str, int | None, float, float, float | None]] = []
     for name in scores:
-        error = scores.spread(name)
-        if error is None:
+        error, runs = scores.spread(name), scores.runs.get(name)
+        if error is None or not np.isfinite(error).any():
             continue
-        runs = np.asarray(scores.runs[name], dtype=np.float64)
-        pairs = [(i, j) for i in range(len(runs)) for j in range(i)]
-        agree = float(np.mean([spearman(runs[i], runs[j]) for i, j in pairs])) if pairs else None
-        spread = float(np.nanstd(np.asarray(scores[name], dtype=np.float64)))
-        rows.append((name, len(runs), float(np.nanmean(error)), spread, agree))
+        pairs = [(i, j) for i in range(len(runs)) for j in range(i)] if runs is not None else []
+        agree = [spearman(runs[i], runs[j]) for i, j in pairs] if runs is not None else []
+        rows.append(
+            (
+                name,
+                None if runs is None else len(runs),
+                float(np.nanmean(error)),
+                float(np.nanstd(scores[name].astype(np.float64))),
+                float(np.mean(agree)) if agree else None,
+            )
+        )
     columns = [
         ("scorer", "text"),
         ("seeds", "count"),

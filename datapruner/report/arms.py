@@ -1,6 +1,7 @@
 """Runs gathered into arms: means, standard errors, shares of the full cost, distance to random."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,17 @@ class Arm:
     difference: Estimate | None
     baseline: str | None
     curve: tuple[tuple[float, float, float, float], ...]
+
+    @property
+    def family(self) -> str:
+        """The name without a share at its end: arms of one family differ by their share alone.
+
+        Example:
+            >>> run = Result("RS2 30 %", 0, 0.9, 300, 3, 1.0)
+            >>> gather([run])[0].family
+            'RS2'
+        """
+        return re.sub(r"(?<=\S)\s+\d+([.,]\d+)?\s*%$", "", self.name)
 
     @property
     def is_full(self) -> bool:

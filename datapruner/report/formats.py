@@ -53,6 +53,16 @@ def points(value: float | None) -> str:
     return sign + _signed(value, lambda v: f"{100 * v:.2f}")
 
 
+def error(value: float | None) -> str:
+    """Write a standard error of an accuracy in percentage points.
+
+    Example:
+        >>> error(0.0012)
+        '0.12'
+    """
+    return _signed(value, lambda v: f"{100 * v:.2f}")
+
+
 def number(value: float | None) -> str:
     """Write a score or any other number with four digits that count.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from . import formats
-from .accuracy import MOST_LABELS, Cost, curve_chart, final_chart, key, markers, whiskers
+from .accuracy import MOST_LABELS, Cost, curve_chart, final_chart, key, legend, markers, whiskers
 from .arms import FULL, Arm, Estimate, gather
 from .results import Result
 from .tables import Figure, Table
@@ -76,8 +76,12 @@ def sentences(arms: Sequence[Arm]) -> list[str]:
             continue
         best = max(rivals, key=lambda arm: arm.accuracy.mean)
         assert best.difference is not None
+        if best.difference.mean < 0:
+            finding = f"nothing beats {base.name}; the nearest, {best.name}, reaches "
+        else:
+            finding = f"{best.name} {'does best:' if len(rivals) > 1 else 'reaches'} "
         said.append(
-            f"At {formats.percent(base.share, 0)} of the examples seen, {best.name} does best: "
+            f"At {formats.percent(base.share, 0)} of the examples seen, {finding}"
             f"{plus_minus(best.accuracy)}, {_verdict(best.difference, base.name)}."
         )
     return said
@@ -137,14 +141,14 @@ def _arm_table(arms: Sequence[Arm]) -> Table:
     columns = [
         ("arm", "text"),
         ("accuracy", "accuracy"),
-        ("standard error", "accuracy"),
+        ("standard error", "error"),
         ("seeds", "count"),
         ("examples seen", "count"),
         ("steps", "count"),
         ("seconds", "seconds"),
         ("share of full cost", "share"),
         ("points over random", "points"),
-        ("standard error of the difference", "points"),
+        ("standard error of the difference", "error"),
     ]
     rows = [
         (
@@ -178,11 +182,11 @@ def _run_table(results: Sequence[Result]) -> Table:
 
 
 def _figures(arms: Sequence[Arm]) -> list[Figure]:
-    styles = markers(arms)
-    legend = [(key(styles[arm.name]), arm.name) for arm in arms]
     caption = "Points of equal cost are set side by side."
     if any(arm.is_random for arm in arms):
         caption = f"The dashed line joins the random baselines and all data. {caption}"
+    if len({arm.family for arm in arms if not arm.is_random}) < sum(not a.is_random for a in arms):
+        caption = f"Thin lines join arms that differ by their share alone. {caption}"
     if any(arm.accuracy.error for arm in arms):
         caption = f"Bars are standard errors over seeds. {caption}"
     figures = []
@@ -194,7 +198,7 @@ def _figures(arms: Sequence[Arm]) -> list[Figure]:
                 caption,
                 final_chart(arms, cost),
                 _arm_table(arms),
-                legend if len(arms) > MOST_LABELS else (),
+                legend(arms) if len(arms) > MOST_LABELS else (),
             )
         )
     for cost, words in costs:
@@ -202,7 +206,9 @@ def _figures(arms: Sequence[Arm]) -> list[Figure]:
         if drawn is not None:
             course = "Mean test accuracy over seeds, epoch by epoch; bands are standard errors."
             figures.append(
-                Figure(f"On the way, against {words}", course, drawn, _curve_table(arms), legend)
+                Figure(
+                    f"On the way, against {words}", course, drawn, _curve_table(arms), legend(arms)
+                )
             )
     return figures
 
@@ -213,7 +219,7 @@ def _curve_table(arms: Sequence[Arm]) -> Table:
         ("examples seen", "count"),
         ("steps", "count"),
         ("accuracy", "accuracy"),
-        ("standard error", "accuracy"),
+        ("standard error", "error"),
     ]
     rows = [(arm.name, *point) for arm in arms for point in arm.curve]
     return Table("learning curves", columns, rows)

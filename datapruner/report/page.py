@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from ..errors import UsageError, suggest
 from ..files import whole_file
+from ..provenance import refuse_other_data
 from . import formats
 from .agreement import agreement, seed_spread
 from .outcome import outcome
@@ -56,7 +57,8 @@ def write_report(
             default the first that is not "random".
 
     Raises:
-        UsageError: `pictures_by` is no scorer in `scores`, or scores are not one an example.
+        UsageError: `pictures_by` is no scorer in `scores`.
+        Refused: the scores or a selection were made for other data.
 
     Example:
         >>> import tempfile
@@ -68,12 +70,11 @@ def write_report(
     """
     selections = selections or {}
     by = _pictures_by(scores, pictures_by)
-    for name in scores or ():
-        if scores is not None and len(scores[name]) != len(data.labels):
-            raise UsageError(
-                f"score {name!r} has {len(scores[name])} rows, the data {len(data.labels)};"
-                " give the data that was scored"
-            )
+    if scores is not None:
+        refuse_other_data("scores", scores.fingerprint, scores.n, data)
+    for name, selection in selections.items():
+        made_for = selection.meta.get("fingerprint")
+        refuse_other_data(f"selection {name!r}", made_for, selection.n, data)
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,
@@ -128,7 +129,8 @@ def _facts(
     if scores is not None:
         facts.append(("scorers", formats.count(len(list(scores)))))
         for name, flags in scores.flags.items():
-            facts.append((name.replace("_", " "), formats.count(int(np.asarray(flags).sum()))))
+            if name != "unreadable":
+                facts.append((name.replace("_", " "), formats.count(int(flags.sum()))))
     if selections:
         facts.append(("selections", formats.count(len(selections))))
     if results:

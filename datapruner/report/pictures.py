@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ..data import Data
 
-_SMALL = 64  # up to this many pixels a picture is kept as it is, and shown in square pixels
-_THUMBNAIL = 128
+_SMALL = 40  # up to this many pixels a picture is kept as it is, and shown in square pixels
+_THUMBNAIL = 96
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def picture(data: "Data", index: int, score: float) -> Picture:
 def encode(image: Any) -> tuple[str, bool]:
     """Return a PIL image as a data URI, and whether it is small enough to show its pixels.
 
-    Small pictures are PNG, exact; larger ones are JPEG thumbnails of 128 pixels.
+    Small pictures are PNG, exact; larger ones are JPEG thumbnails of at most 96 pixels.
     """
     out = io.BytesIO()
     if max(image.size) <= _SMALL:

@@ -1,7 +1,7 @@
 """What the page shows of scores and selections: their figures, each with its numbers."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import getdoc
 from typing import TYPE_CHECKING
@@ -45,11 +45,12 @@ def scorers_shown(
     """
     labels = np.asarray(data.labels)
     shown = []
-    for name in [n for n in scores if n != "random"] or scores:
+    names = [name for name in scores if name != "random"] or list(scores)
+    for name in names:
         values = np.asarray(scores[name], dtype=np.float64)
         finite = np.isfinite(values)
         bins = make_bins(values[finite])
-        figures = [_histogram(name, values, finite, bins, selections)]
+        figures = [_histogram(name, values, finite, bins, selections, names)]
         if data.num_classes > 1 and finite.any():
             draw = _class_rows if data.num_classes <= _FEW_CLASSES else _class_deciles
             figures.append(draw(name, values, labels, data.classes))
@@ -125,10 +126,15 @@ def _histogram(
     finite: NDArray[np.bool_],
     bins: Bins,
     selections: "Mapping[str, Selection]",
+    shown: Collection[str],
 ) -> Figure:
+    """Draw all scores, and the part kept by selections of this scorer or of none that is shown."""
     every = bins.count(values[finite])
     kept = {}
     for title, selection in selections.items():
+        by = selection.meta.get("score")
+        if by != name and by in shown:
+            continue
         chosen = np.zeros(len(values), dtype=bool)
         chosen[np.asarray(selection.indices)] = True
         kept[title] = bins.count(values[chosen & finite])

@@ -18,6 +18,7 @@ _WRITE = {
     "share": formats.percent,
     "accuracy": formats.accuracy,
     "points": formats.points,
+    "error": formats.error,
     "number": formats.number,
     "seconds": formats.seconds,
 }
@@ -31,7 +32,7 @@ class Table:
     Args:
         name: what the table holds; also the name of its CSV file.
         columns: (heading, kind) of each; kinds are those of `formats`: text, count, share,
-            accuracy, points, number, seconds.
+            accuracy, points, error, number, seconds.
         rows: one value a column; None is shown as a dash.
 
     Example:
