@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from .errors import PrunerError, UsageError, suggest
-from .heads import classifier as classifier
-from .heads import features as features
-from .heads import float32_classifier as float32_classifier
 from .seeds import seed_for
 from .vision import torchvision
 
