@@ -65,14 +65,24 @@ def size_of_budget(fraction: float | None, k: int | None, n: int) -> tuple[float
             raise UsageError(f"fraction={fraction:g} must be above 0 and at most 1{hint}")
         return float(fraction), max(1, round(float(fraction) * n))
     if fraction is None and k is not None:
-        try:
-            k = operator.index(k)
-        except TypeError:
-            raise UsageError(f"k={k!r} must be a whole number; for a share say fraction") from None
+        k = whole_number("k", k)
         if not 0 <= k <= n:
             raise UsageError(f"k={k:,} must be between 0 and the {n:,} readable examples")
         return k / n, k
     raise UsageError("say either fraction (a share) or k (a number), and not both")
+
+
+def whole_number(name: str, value: int) -> int:
+    """Return the value as an int, or refuse it by name.
+
+    Example:
+        >>> whole_number("k", np.int64(3))
+        3
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise UsageError(f"{name}={value!r} must be a whole number") from None
 
 
 def choose_rule(
@@ -101,6 +111,9 @@ def choose_rule(
             takers = ", ".join(f"{r!r}" for r in RULES if option in _options(r))
             raise UsageError(f"rule {name!r} does not use {option}; leave it out, or use {takers}")
     own = {option: value for option, value in options.items() if option in known}
+    if "strata" in own and (strata := whole_number("strata", own["strata"])) < 1:
+        raise UsageError(f"strata={strata} must be at least 1")
+    own = {option: type(_DEFAULTS[option])(value) for option, value in own.items()}
     for option in ("offset", "beta"):
         value = own.get(option, 0.0)
         if not 0 <= value <= 1 - share + 1e-9:
@@ -108,9 +121,6 @@ def choose_rule(
                 f"{option}={value:g} must be between 0 and {1 - share:g}: "
                 f"{share:g} of the examples are to be kept"
             )
-    strata = own.get("strata", 1)
-    if not isinstance(strata, (int, np.integer)) or strata < 1:
-        raise UsageError(f"strata={strata!r} must be a whole number above 0")
 
     def chosen(scores: NDArray, k: int, generator: Any) -> NDArray[np.int64]:
         places = np.asarray(function(scores, k, generator, **own))

@@ -1,6 +1,5 @@
 """From scores to a subset: keep() spends a budget by a rule, Selection is what comes out."""
 
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from .checks import (
     refuse_odd_shares,
     size_of_budget,
     usable_scores,
+    whole_number,
 )
 from .errors import PrunerError, Refused, UsageError
 from .export import export
@@ -241,7 +241,7 @@ def keep(
     if labels is None and (per_class or class_floor):
         raise UsageError("per_class and class_floor need labels; pass labels=data.labels")
     ranked = None if name == "random" else ranked_by_a_greedy_scorer(values[pool])
-    spender = Spender(values, chosen, calibrate, operator.index(seed), ranked)
+    spender = Spender(values, chosen, calibrate, whole_number("seed", seed), ranked)
     classes = None if labels is None else Classes.of(labels, pool, len(values))
     if classes is not None and per_class:
         kept = keep_per_class(spender, classes, size)
@@ -252,13 +252,13 @@ def keep(
     meta = dict(about or {}) | {
         "rule": name,
         "options": options,
-        "fraction": fraction,
+        "fraction": None if fraction is None else share,
         "k": size,
         "readable": len(pool),
-        "seed": seed,
-        "per_class": per_class,
-        "class_floor": class_floor,
-        "calibrate": calibrate,
+        "seed": spender.seed,
+        "per_class": bool(per_class),
+        "class_floor": float(class_floor),
+        "calibrate": float(calibrate),
         "class_counts": None if classes is None else classes.counts(kept),
         "ties": TIES,
         "rounding": "size half to even and at least 1; classes by largest remainder",
