@@ -1,0 +1,75 @@
+"""Options that commands share, made from `Run` itself so that there is no second list."""
+
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import tyro
+
+from ..run import KeepSpec, RS2Spec, Run
+
+_OWN = ("data", "sampler")  # these have words of their own on the command line
+
+
+def _training_options() -> type:
+    hints = get_type_hints(Run)
+    columns: list[tuple[str, Any, Any]] = []
+    for f in fields(Run):
+        if f.name not in _OWN:
+            kind: Any = Annotated.__class_getitem__(  # type: ignore[attr-defined] # made at run time
+                (hints[f.name], tyro.conf.arg(help=f.metadata["help"]))
+            )
+            default = f.default if f.default is not MISSING else None
+            columns.append((f.name, kind, field(default=default)))
+    made = make_dataclass("Training", columns, frozen=True)
+    made.__doc__ = "How the network is trained."
+    return made
+
+
+if TYPE_CHECKING:
+    Training = Any
+else:
+    Training = _training_options()
+
+
+def run_of(training: Any, **more: Any) -> Run:
+    """Build the Run of the training options; UsageError where they cannot be trained with."""
+    return Run(**{f.name: getattr(training, f.name) for f in fields(training)}, **more)
+
+
+def sampler_of(
+    keep: str | None, rs2: float | None, replacement: bool, stratified: bool
+) -> KeepSpec | RS2Spec | None:
+    """Return what --keep or --rs2 say; UsageError when both do, or when an option needs --rs2."""
+    from ..errors import UsageError
+
+    if keep is not None and rs2 is not None:
+        raise UsageError("--keep and --rs2 exclude each other; give one of them")
+    if rs2 is None and (replacement or stratified):
+        raise UsageError(
+            "--replacement and --stratified belong to --rs2; give it, such as --rs2 0.1"
+        )
+    if rs2 is not None:
+        return RS2Spec(rs2, replacement, stratified)
+    return None if keep is None else KeepSpec(keep)
+
+
+@dataclass(frozen=True)
+class Common:
+    """How the command reads and speaks."""
+
+    json: bool = False
+    """Print the result as JSON."""
+    dry_run: bool = False
+    """Print the work, memory and time it would take, and do nothing."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How the data are opened."""
+
+    download: bool = False
+    """Download the data set where torchvision knows how and it is not there."""
+    strict: bool = False
+    """Make a picture that does not decode an error, instead of leaving it out."""

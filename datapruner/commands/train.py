@@ -1,0 +1,85 @@
+"""`datapruner train`."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..console import Console
+from ..errors import PrunerError
+from ..history import History
+from ..run import KeepSpec, RS2Spec, Run
+from .options import Common, Opening
+
+if TYPE_CHECKING:
+    from ..data import Data
+
+
+def train(word: str, out: str | None, run: Run, opening: Opening, common: Common) -> None:
+    """Train what the run says; print accuracy beside what it cost."""
+    from ..data import open_data
+    from ..training import train as work
+    from .estimate import estimate, text
+
+    with Console() as console:
+        data = open_data(word, "train", download=opening.download, strict=opening.strict)
+        console.say(f"{data}; {describe(run)}")
+        if common.dry_run:
+            cost = estimate(run, data, recording=False)
+            print(json.dumps(cost) if common.json else text(cost))
+            return
+        test = open_test(word, opening, console)
+        _, history = work(run, data, test=test, out=out, progress=console.progress)
+    result = summary(run, data, history)
+    print(json.dumps(result) if common.json else line(result))
+
+
+def open_test(word: str, opening: Opening, console: Console) -> "Data | None":
+    """Open the test split; say so where there is none, and go on without it."""
+    from ..data import open_data
+
+    try:
+        return open_data(word, "test", download=opening.download, strict=opening.strict)
+    except PrunerError as error:
+        console.say(f"no test accuracy: {error}")
+        return None
+
+
+def describe(run: Run) -> str:
+    """Say in a few words what a run trains on.
+
+    Example:
+        >>> describe(Run(sampler=RS2Spec(0.1), model="lenet"))
+        'lenet on a fresh 10 % each epoch (RS2), seed 0'
+    """
+    what = "all examples"
+    if isinstance(run.sampler, RS2Spec):
+        what = f"a fresh {100 * run.sampler.fraction:g} % each epoch (RS2)"
+    elif isinstance(run.sampler, KeepSpec):
+        what = f"the subset {run.sampler.folder}"
+    return f"{run.model} on {what}, seed {run.seed}"
+
+
+def summary(run: Run, data: "Data", history: History) -> dict[str, Any]:
+    """Return what a training run came to, for printing and for JSON."""
+    return {
+        "run": run.changed(),
+        "data": data.name,
+        "test_accuracy": history.accuracy,
+        "examples": history.examples,
+        "steps": history.steps,
+        "seconds": round(history.seconds, 2),
+    }
+
+
+def line(result: dict[str, Any]) -> str:
+    """Return the summary as one line.
+
+    Example:
+        >>> line({"test_accuracy": 0.9, "examples": 1000, "steps": 10, "seconds": 1.5})
+        'test accuracy 90.00 %, 1,000 examples seen, 10 steps, 1.5 s'
+    """
+    accuracy = result["test_accuracy"]
+    first = "no test split" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %"
+    return (
+        f"{first}, {result['examples']:,} examples seen, {result['steps']:,} steps, "
+        f"{result['seconds']:,.1f} s"
+    )
