@@ -241,7 +241,7 @@ def test_everything_is_escaped(tmp_path):
         scores=Scores({EVIL: np.arange(40), "aum": np.arange(40.0) ** 2}),
         selections={EVIL: keep_first(40, 8, note=EVIL)},
         results=[replace(run, arm=run.arm + EVIL) for run in runs()],
-        provenance={EVIL: {EVIL: [EVIL]}},
+        provenance={EVIL: {EVIL: [EVIL]}, "command": "a path that is no text: \udc80"},
         notes=[EVIL],
     )
     assert "script" not in page.tags
@@ -387,13 +387,24 @@ def test_sentences_do_not_claim_what_noise_explains():
         np.random.default_rng(0).normal(size=500),
         np.random.default_rng(0).integers(0, 9, 500),
         np.random.default_rng(0).integers(-500, 500, 500),
+        np.random.default_rng(0).integers(0, 30, (3, 500)).mean(0, dtype=np.float32),
         np.exp(np.random.default_rng(0).normal(scale=3, size=500)),
         np.append(np.random.default_rng(0).normal(size=500), [1e6, -1e6]),
         np.append(np.zeros(3), np.exp(np.random.default_rng(0).normal(scale=3, size=500))),
         np.full(5, 0.1),
         np.array([]),
     ],
-    ids=["normal", "few whole", "many whole", "skewed", "far out", "skewed zeros", "same", "none"],
+    ids=[
+        "normal",
+        "few whole",
+        "many whole",
+        "means",
+        "skewed",
+        "far out",
+        "skewed zeros",
+        "same",
+        "none",
+    ],
 )
 def test_bins_hold_every_value_once(values):
     bins = make_bins(values.astype(np.float64))
@@ -403,6 +414,12 @@ def test_bins_hold_every_value_once(values):
     if not bins.cut and len(values):
         assert bins.edges[0] <= values.min()
         assert values.max() <= bins.edges[-1] + 1e-12
+
+
+def test_means_of_counts_lie_in_the_middle_of_their_bins():
+    bins = make_bins(np.array([0, 1 / 3, 1 / 3, 4 / 3], dtype=np.float32).astype(np.float64))
+    assert bins.edges == pytest.approx([-1 / 6, 1 / 6, 1 / 2, 5 / 6, 7 / 6, 3 / 2])
+    assert bins.count(np.array([0, 1 / 3, 1 / 3, 4 / 3])).tolist() == [1, 2, 0, 0, 1]
 
 
 def test_skewed_scores_get_a_logarithmic_axis():

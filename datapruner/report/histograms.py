@@ -15,6 +15,7 @@ Counts = NDArray[np.int64]
 
 _WIDTH = 480
 _FAR = 3.0  # a range this many times that of the middle 99 % is cut, its ends gathered
+_COUNTS = 200  # with more values than this, scores are no counts
 _SKEWED = 20.0  # when the top is this many times the median, straight bins show one bar
 
 
@@ -46,9 +47,10 @@ class Bins:
 def make_bins(values: Values, most: int = 40) -> Bins:
     """Choose at most `most` bins of equal width for finite values.
 
-    Whole numbers get bins centred on them. Values above 0 of very different size, such as losses,
-    get bins of equal width in the logarithm. A few values far out do not squeeze the rest: then
-    the range is that of the middle 99 %, with half of it added on each side.
+    Counts, and means of counts over seeds, get bins centred on the values they can take. Values
+    above 0 of very different size, such as losses, get bins of equal width in the logarithm. A few
+    values far out do not squeeze the rest: then the range is that of the middle 99 %, with half of
+    it added on each side.
 
     Example:
         >>> make_bins(np.array([0.0, 1.0, 2.0])).edges.tolist()
@@ -57,10 +59,10 @@ def make_bins(values: Values, most: int = 40) -> Bins:
     if not len(values):
         return Bins(np.array([0.0, 1.0]), False)
     low, high = float(values.min()), float(values.max())
-    if bool((values == np.round(values)).all()) and high - low < 1e6:
-        width = max(1.0, np.ceil((high - low + 1) / most))
-        bins = int(np.ceil((high - low + 1) / width))
-        return Bins(low - 0.5 + width * np.arange(bins + 1), False)
+    if step := _step(values):
+        width = step * max(1.0, np.ceil(((high - low) / step + 1) / most))
+        bins = int(np.ceil((high - low + step) / width - 1e-6))
+        return Bins(low - step / 2 + width * np.arange(bins + 1), False)
     near_low, median, near_high = (float(v) for v in np.quantile(values, [0.005, 0.5, 0.995]))
     if low >= 0 and 0 < median < near_high / _SKEWED:
         low = float(max(near_low, values[values > 0].min(), high * 1e-12))
@@ -74,6 +76,19 @@ def make_bins(values: Values, most: int = 40) -> Bins:
         half = max(abs(low) * 0.01, 1e-6)
         return Bins(np.array([low - half, high + half]), False)
     return Bins(np.linspace(low, high, most + 1), bool(cut))
+
+
+def _step(values: Values) -> float:
+    """Return the distance that all values are multiples of apart, 0 where there is none such."""
+    if bool((values == np.round(values)).all()) and float(np.ptp(values)) < 1e6:
+        return 1.0
+    distinct = np.unique(values)
+    if not 2 < len(distinct) <= _COUNTS:
+        return 0.0
+    step = float(np.diff(distinct).min())
+    places = (distinct - distinct[0]) / step
+    regular = bool((np.abs(places - np.round(places)) < 0.01).all())
+    return step if regular and places[-1] < _COUNTS else 0.0
 
 
 def histogram(bins: Bins, every: Counts, kept: Mapping[str, Counts]) -> Markup:

@@ -84,7 +84,7 @@ def write_report(
     )
     page = environment.get_template("template.html").render(
         title=title,
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         facts=_facts(data, scores, selections, results),
         notes=list(notes),
         outcome=outcome(results or []),
@@ -98,7 +98,7 @@ def write_report(
     )
     path = Path(path)
     with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="replace")
     return path
 
 

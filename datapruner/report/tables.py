@@ -72,7 +72,7 @@ class Table:
     @property
     def csv_uri(self) -> str:
         """The CSV as a link that needs no network."""
-        return "data:text/csv;charset=utf-8," + quote(self.csv, safe=",")
+        return "data:text/csv;charset=utf-8," + quote(self.csv, safe=",", errors="replace")
 
     @property
     def file_name(self) -> str:
