@@ -185,6 +185,8 @@ def _compute(task: _Task, sources: Sources, usable: NDArray[np.bool_]) -> NDArra
     except ValueError as error:
         note = "" if usable.all() else " (counting readable examples only)"
         raise UsageError(f"scorer {task.name!r}: {error}{note}") from error
+    if not isinstance(result, (Tensor, np.ndarray)):
+        raise PrunerError(f"scorer {task.name!r} returned a {type(result).__name__}, not an array")
     values = np.asarray(result.detach().cpu() if isinstance(result, Tensor) else result)
     if values.shape != pool.shape or values.dtype.kind not in "biuf":
         raise PrunerError(

@@ -244,7 +244,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
         table = parquet.ParquetFile(path, page_checksum_verification=True).read()
         text = (table.schema.metadata or {}).get(_KEY)
         meta = {} if text is None else json.loads(text)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        # copies, because Arrow's memory cannot be written to
+        columns = {name: np.array(table[name].to_numpy()) for name in table.column_names}
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:200]
         raise PrunerError(f"{path}: damaged or no Parquet file ({reason}); score anew") from None
