@@ -425,6 +425,8 @@ def test_means_of_counts_lie_in_the_middle_of_their_bins():
 def test_skewed_scores_get_a_logarithmic_axis():
     values = np.exp(np.random.default_rng(0).normal(scale=3, size=500))
     assert make_bins(values).log
+    assert make_bins(np.geomspace(1e-4, 1.3, 500)).log  # el2n of a network that has learned most
+    assert not make_bins(np.random.default_rng(0).random(500)).log
     assert not make_bins(values - 1).log
     assert make_bins(np.append(np.random.default_rng(0).normal(size=500), 1e6)).cut
 

@@ -17,6 +17,7 @@ _WIDTH = 480
 _FAR = 3.0  # a range this many times that of the middle 99 % is cut, its ends gathered
 _COUNTS = 200  # with more values than this, scores are no counts
 _SKEWED = 20.0  # when the top is this many times the median, straight bins show one bar
+_WIDE = 10.0  # and so they do when the upper quarter starts this many times above the lower
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ def make_bins(values: Values, most: int = 40) -> Bins:
         width = step * max(1.0, np.ceil(((high - low) / step + 1) / most))
         bins = int(np.ceil((high - low + step) / width - 1e-6))
         return Bins(low - step / 2 + width * np.arange(bins + 1), False)
-    near_low, median, near_high = (float(v) for v in np.quantile(values, [0.005, 0.5, 0.995]))
-    if low >= 0 and 0 < median < near_high / _SKEWED:
+    parts = np.quantile(values, [0.005, 0.25, 0.5, 0.75, 0.995])
+    near_low, quarter, median, three, near_high = (float(part) for part in parts)
+    if low >= 0 and (0 < median < near_high / _SKEWED or 0 < quarter < three / _WIDE):
         low = float(max(near_low, values[values > 0].min(), high * 1e-12))
         edges = np.geomspace(low, high, most + 1)
         return Bins(edges, bool((values < low).any()), log=True)
