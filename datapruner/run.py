@@ -149,20 +149,24 @@ class Run:
                 out[f.name] = _plain(value)
         return out
 
-    def id(self, **fingerprints: str) -> str:
+    def id(self, *, data: str = "", selection: str = "", teacher: str = "") -> str:
         """Return 16 hex digits that name this run on these data.
 
         A field at its default leaves no mark, so that a new field does not rename old results.
         `data` and a kept folder count by their fingerprints, not by their paths.
 
         Args:
-            fingerprints: of the data, the selection and the teacher, by those names.
+            data: fingerprint of the data set.
+            selection: fingerprint of the kept subset.
+            teacher: fingerprint of the teacher's weights.
         """
         named = self.changed(in_id=True)
         named.pop("data", None)
         if isinstance(self.sampler, KeepSpec):
-            named["sampler"] = {"keep": fingerprints.get("selection", self.sampler.folder)}
-        text = json.dumps({"run": named, "of": fingerprints}, sort_keys=True)
+            named["sampler"] = {"keep": selection or self.sampler.folder}
+        of = {"data": data, "selection": selection, "teacher": teacher}
+        known = {name: value for name, value in of.items() if value}
+        text = json.dumps({"run": named, "of": known}, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @classmethod

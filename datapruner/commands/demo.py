@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +48,7 @@ def demo(out: str, seeds: int, common: Common) -> None:
         print(f"would train {seeds} runs for the scores and {6 * seeds} for the arms, into {out}")
         return
     _clear(folder)
-    with Console() as console:
+    with Console() as console, _one_thread():
         data, test = open_data("digits"), open_data("digits", "test")
         claim(folder, "demo", RUN.id(data=data.fingerprint), RUN, {"data": data.fingerprint})
         console.say(f"{data}: scoring with {seeds} runs of {RUN.model}")
@@ -55,6 +57,19 @@ def demo(out: str, seeds: int, common: Common) -> None:
         write_results(folder / "results.json", results)
         page = report(out, Opening(), common, quiet=True, data=data, notes=NOTES)
     _show(results, page, common)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one core: steps this small lose more in waiting for a second than they gain."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _clear(folder: Path) -> None:

@@ -74,6 +74,11 @@ def _table(
     from ..recording import record
     from ..scores import score as make_scores
 
+    if "prototypes" in names:  # the paper's choice where the number of classes is known
+        options = {
+            **options,
+            "prototypes": {"k": data.num_classes, **options.get("prototypes", {})},
+        }
     sources = needs(names)
     source: Any = {}
     extra: dict[str, Any] = {}
