@@ -95,6 +95,7 @@ def explained(what: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        timer.join()
         if told.is_set():
             seconds = time.perf_counter() - began
             print(f"{what}: {seconds:.0f} s", file=sys.stderr, flush=True)  # noqa: T201

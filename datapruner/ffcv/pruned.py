@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 import torch
@@ -76,16 +77,18 @@ class PrunedLoader:
 
     def __init__(self, loader: Any, cursor: Cursor) -> None:
         self.original, self._cursor = loader, cursor
-        self._running: Iterator[Any] | None = None
+        self._running: ReferenceType[Generator[Any]] | None = None  # weak: `break` is to end it
 
     def __iter__(self) -> Iterator[Any]:
         """Begin the next epoch; a pass that is broken off was an epoch all the same."""
-        if self._running is not None:
-            self._running.close()  # type: ignore[attr-defined]  # it is a generator
-        self._running = self._pass(self._cursor.begin(), self._cursor.epoch)
-        return self._running
+        before = None if self._running is None else self._running()
+        if before is not None:
+            before.close()
+        after = self._pass(self._cursor.begin(), self._cursor.epoch)
+        self._running = ref(after)
+        return after
 
-    def _pass(self, parts: list[Tensor], epoch: int) -> Iterator[Any]:
+    def _pass(self, parts: list[Tensor], epoch: int) -> Generator[Any]:
         from .epochs import run
 
         order = torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)

@@ -10,7 +10,7 @@ import torch
 
 from ..augment import Normalise
 from ..data import Data, Progress
-from ..errors import PrunerError, Refused, UsageError, suggest
+from ..errors import Refused, UsageError, suggest
 from ..files import whole_file
 from ..seeds import generator
 from .beton import About, Rows, json_of
@@ -87,7 +87,7 @@ def write_beton(
     Raises:
         UsageError: an argument that cannot be carried out.
         Refused: the file is there already.
-        PrunerError: FFCV is not there, or a row cannot be written; says which.
+        PrunerError: FFCV is not there, no row can be read, or one cannot be written; says which.
     """
     path = Path(path)
     _check(data, path, mode, quality, page_size, smart_threshold)
@@ -105,8 +105,6 @@ def write_beton(
     with whole_file(path) as temporary:
         writer = Writer(str(temporary), fields, page_size, workers, f"writing {path.name}")
         unreadable = writer.write(source, progress)
-        if len(unreadable) == data.n:
-            raise PrunerError(f"{data.name}: not one picture decodes; check where they lie")
         seconds = time.perf_counter() - started
         size = temporary.stat().st_size
         measured = measure(Rows(temporary), _readable(data.n, unreadable))

@@ -41,17 +41,29 @@ class Source:
     """
 
     def __init__(self, data: Data, compress_probability: float | None) -> None:
-        self.n, self.labels, self.readable = data.n, data.labels, data.readable
-        self.x, self.dataset, self.name = data.x, data.dataset, data.name
+        self.n, self.labels, self.readable = data.n, data.labels.numpy(), data.readable.numpy()
+        self.x = None if data.x is None else data.x.cpu().numpy()
+        self.dataset = data.dataset if self.x is None else None  # the same pixels once more
         self.compress_probability = compress_probability
-        self.pictures = True
-        first = self._plain(int(self.readable.nonzero()[0]))
-        self.pictures = _is_rgb(first, in_memory=self.x is not None)
-        first = self.array(int(self.readable.nonzero()[0]))
-        self.shape, self.dtype = first.shape, first.dtype
+        self.name = data.name
+        stored = self._first()
+        self.shape, self.dtype = stored.shape, stored.dtype
+
+    def _first(self) -> NDArray[Any]:
+        """Return the first x that can be read, and learn from it what x is."""
+        why: Exception | None = None
+        for i in self.readable.nonzero()[0].tolist():
+            try:
+                self.pictures = _is_rgb(self._plain(i), in_memory=self.x is not None)
+                return self.array(i)
+            except Exception as error:  # whatever decoding or the user's data set raises
+                why = why or error
+        raise PrunerError(f"{self.name}: no row can be read ({why}); check the data") from why
 
     def _plain(self, i: int) -> Any:
-        x = self.dataset[i][0] if self.x is None else self.x[i]
+        if self.x is not None:
+            return self.x[i]
+        x = self.dataset[i][0]
         return x.detach().cpu().numpy() if isinstance(x, Tensor) else x
 
     def array(self, i: int) -> NDArray[Any]:
