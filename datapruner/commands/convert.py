@@ -1,13 +1,48 @@
 """`datapruner convert`."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 import json
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from ..console import Console
-from .options import Common, Opening
+from .options import Common, DataWord, Open, Opening, Say
 
 
 def convert(
+    data: DataWord,
+    beton: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT.beton")],
+    /,
+    split: str = "train",
+    mode: str = "raw",
+    max_resolution: int | None = None,
+    quality: int = 90,
+    workers: int = 1,
+    page_size: int | None = None,
+    opening: Open = Opening(),  # noqa: B008 - frozen
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Write a data set as a .beton file, which FFCV reads at full speed.
+
+    Args:
+        data: what to convert.
+        beton: file to write; one that exists is refused.
+        split: train or test.
+        mode: raw, jpg, or proportion (some raw, some JPEG).
+        max_resolution: longest side; larger pictures are made smaller.
+        quality: of JPEG, 1 to 100.
+        workers: processes that write.
+        page_size: bytes of a page, a power of two; default FFCV's own.
+    """
+    how = {"mode": mode, "max_resolution": max_resolution, "quality": quality}
+    _convert(
+        data, beton, split, how | {"workers": workers, "page_size": page_size}, opening, common
+    )
+
+
+def _convert(
     word: str, beton: str, split: str, how: dict[str, Any], opening: Opening, common: Common
 ) -> None:
     """Write the data as a .beton file and say how large it is and how fast it went."""

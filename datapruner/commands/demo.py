@@ -1,5 +1,7 @@
 """`datapruner demo`: the whole path on the digits, small enough to watch."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 import json
 import shutil
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from ..console import Console
 from ..errors import Refused, UsageError
 from ..files import read_json
 from ..run import Run
-from .options import Common, Opening
+from .options import Common, Opening, Say
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -34,12 +36,26 @@ NOTES = (
 )
 
 
-def demo(out: str, seeds: int, common: Common) -> None:
+def demo(
+    out: str = "runs/demo",
+    seeds: int = 3,
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Show the whole path on the digits that come with scikit-learn, in about a minute.
+
+    Args:
+        out: folder for report.html and everything behind it; done again from the start.
+        seeds: runs of each arm.
+    """
+    _demo(out, seeds, common)
+
+
+def _demo(out: str, seeds: int, common: Common) -> None:
     """Score the digits, keep 30 % by several rules, train on each, write the page."""
     from ..data import open_data
     from ..report import write_results
     from ..training import claim
-    from .report import report
+    from .report import write_page
 
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
@@ -55,7 +71,7 @@ def demo(out: str, seeds: int, common: Common) -> None:
         kept = _selections(data, folder, seeds, console)
         results = _results(data, test, kept, seeds, console)
         write_results(folder / "results.json", results)
-        page = report(out, Opening(), common, quiet=True, data=data, notes=NOTES)
+        page = write_page(out, Opening(), data=data, notes=NOTES)
     _show(results, page, common)
 
 

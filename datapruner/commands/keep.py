@@ -1,14 +1,75 @@
 """`datapruner keep`."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import tyro
 
 from ..errors import PrunerError, UsageError, suggest
-from .options import Common
+from .options import Common, Say
 
 
 def keep(
+    scores: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SCORES")],
+    /,
+    by: str,
+    out: str,
+    fraction: float | None = None,
+    k: int | None = None,
+    rule: str = "top",
+    per_class: bool = False,
+    class_floor: float = 0.0,
+    calibrate: float = 0.0,
+    offset: float = 0.0,
+    beta: float = 0.0,
+    strata: int = 50,
+    seed: int = 0,
+    export: str | None = None,
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Choose a subset by a score: a folder that `train --keep` and `prune` take.
+
+    Args:
+        scores: scores.parquet of `score`.
+        by: which score.
+        out: folder for the selection.
+        fraction: share of the readable examples to keep, above 0 and at most 1.
+        k: how many to keep, instead of a fraction.
+        rule: top, bottom, middle, window, ccs, random.
+        per_class: the same share of every class.
+        class_floor: least share of its proportional part that each class keeps.
+        calibrate: share of what is kept that is drawn at random.
+        offset: share of the highest scores to leave out first (window).
+        beta: share of the hardest examples to leave out first (ccs).
+        strata: slices of equal width (ccs).
+        seed: of ties and draws.
+        export: also write the kept indices to this .txt, .csv or .npy file.
+    """
+    _keep(
+        scores,
+        by,
+        out,
+        export,
+        {
+            "fraction": fraction,
+            "k": k,
+            "rule": rule,
+            "per_class": per_class,
+            "class_floor": class_floor,
+            "calibrate": calibrate,
+            "offset": offset,
+            "beta": beta,
+            "strata": strata,
+            "seed": seed,
+        },
+        common,
+    )
+
+
+def _keep(
     scores: str, by: str, out: str, export: str | None, how: dict[str, Any], common: Common
 ) -> None:
     """Choose by a score of a table, and write the folder."""

@@ -73,3 +73,17 @@ class Opening:
     """Download the data set where torchvision knows how and it is not there."""
     strict: bool = False
     """Make a picture that does not decode an error, instead of leaving it out."""
+
+
+# The groups of options, their words not prefixed with the group's name, and the word for data.
+Train = Annotated[Training, tyro.conf.OmitArgPrefixes]
+Open = Annotated[Opening, tyro.conf.OmitArgPrefixes]
+Say = Annotated[Common, tyro.conf.OmitArgPrefixes]
+DataWord = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(
+        metavar="DATA",
+        help="digits, a folder, a .parquet, .npz or .beton file, or NAME:ROOT such as cifar10:data",
+    ),
+]

@@ -1,22 +1,38 @@
 """`datapruner report`."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
 
 from ..errors import PrunerError
 from ..files import read_json
-from .options import Common, Opening
+from .options import Common, Open, Opening, Say
 
 if TYPE_CHECKING:
     from ..data import Data
 
 
 def report(
+    folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DIR")],
+    /,
+    opening: Open = Opening(),  # noqa: B008 - frozen
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Write report.html of a folder that `score` or `demo` made, anew.
+
+    Args:
+        folder: the folder.
+    """
+    print(write_page(folder, opening))
+
+
+def write_page(
     folder: str,
     opening: Opening,
-    common: Common,
     *,
-    quiet: bool = False,
     data: "Data | None" = None,
     notes: tuple[str, ...] = (),
 ) -> Path:
@@ -38,7 +54,7 @@ def report(
     kept = sorted(p.parent for p in home.glob("*/selection.json"))
     selections = {p.name: Selection.load(p, data=data) for p in kept}
     results = home / "results.json"
-    page = write_report(
+    return write_report(
         home / "report.html",
         title=f"{data.name}: which examples are worth training on",
         data=data,
@@ -48,9 +64,6 @@ def report(
         provenance=_provenance(about, data),
         notes=notes,
     )
-    if not quiet:
-        print(page)
-    return page
 
 
 def _provenance(about: dict[str, Any], data: "Data") -> dict[str, Any]:

@@ -1,16 +1,16 @@
 """`datapruner score`."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..console import Console
 from ..errors import UsageError
 from ..run import Run
-from .options import Common, Opening
+from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
 from .specs import needs, read_specs
 
 if TYPE_CHECKING:
@@ -21,6 +21,33 @@ TRACED = {"loss", "margin", "error_norm", "entropy", "shift"}
 
 
 def score(
+    data: DataWord,
+    /,
+    scorers: tuple[str, ...] = ("el2n", "forgetting", "aum", "loss"),
+    out: str | None = None,
+    seeds: int = 1,
+    encoder: str | None = None,
+    training: Train = Training(),  # noqa: B008 - frozen
+    opening: Open = Opening(),  # noqa: B008 - frozen
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Rank the examples of a training set: a table of scores and a page of pictures.
+
+    Trains, or embeds, as the scorers need it, once; an interrupted run goes on when the same
+    command is given again.
+
+    Args:
+        data: what to score; its training split is read.
+        scorers: names, with options behind a colon, such as el2n:window=5; see `scorers`.
+        out: folder for scores.parquet and report.html; default runs/NAME.
+        seeds: runs to train; the table has their mean and standard error.
+        encoder: network whose features `prototypes` and its kin read, such as torchvision:resnet18;
+            default the one that was trained for the scores.
+    """
+    _score(data, scorers, out, seeds, encoder, run_of(training, data=data), opening, common)
+
+
+def _score(
     word: str,
     scorers: Sequence[str],
     out: str | None,
@@ -37,7 +64,7 @@ def score(
     from ..data import open_data
     from ..training import claim
     from .estimate import estimate, text
-    from .report import report
+    from .report import write_page
 
     with Console() as console:
         data = open_data(word, "train", download=opening.download, strict=opening.strict)
@@ -55,7 +82,7 @@ def score(
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
         table = _table(data, run, folder, names, options, seeds, encoder, console)
         table.save(folder / "scores.parquet")
-        page = report(str(folder), opening, common, quiet=True, data=data)
+        page = write_page(str(folder), opening, data=data)
     _show(table, folder, page, common)
 
 
@@ -109,6 +136,8 @@ def _recorded(record: Any, data: "Data", run: Run, folder: Path, i: int, progres
 
 
 def _show(table: "Scores", folder: Path, page: Path, common: Common) -> None:
+    import numpy as np
+
     rows = []
     for name, values in table.items():
         finite = values[np.isfinite(values)]

@@ -1,13 +1,31 @@
 """`datapruner scorers`."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 import inspect
 import json
+from typing import Annotated
+
+import tyro
 
 from ..errors import UsageError, suggest
-from .options import Common
+from .options import Common, Say
 
 
-def scorers(name: str | None, common: Common) -> None:
+def scorers(
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")] = None,
+    /,
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """List the scorers, or say what one is, what it needs and which side is high.
+
+    Args:
+        name: one of them; default all, a line each.
+    """
+    _scorers(name, common)
+
+
+def _scorers(name: str | None, common: Common) -> None:
     """Print what one scorer is, or all of them with what they need, a line each."""
     from scorers import PASS, SCORERS
 

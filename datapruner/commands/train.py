@@ -1,5 +1,7 @@
 """`datapruner train`."""
 
+# ruff: noqa: D417 - groups of options document themselves
+
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +9,41 @@ from ..console import Console
 from ..errors import PrunerError
 from ..history import History
 from ..run import KeepSpec, RS2Spec, Run
-from .options import Common, Opening
+from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of, sampler_of
 
 if TYPE_CHECKING:
     from ..data import Data
 
 
-def train(word: str, out: str | None, run: Run, opening: Opening, common: Common) -> None:
+def train(
+    data: DataWord,
+    /,
+    keep: str | None = None,
+    rs2: float | None = None,
+    replacement: bool = False,
+    stratified: bool = False,
+    out: str | None = None,
+    training: Train = Training(),  # noqa: B008 - frozen
+    opening: Open = Opening(),  # noqa: B008 - frozen
+    common: Say = Common(),  # noqa: B008 - frozen
+) -> None:
+    """Train on all, on a kept subset, or on a fresh random subset each epoch.
+
+    Prints test accuracy beside the examples seen, the steps taken and the seconds.
+
+    Args:
+        data: what to train on; its test split is read after each epoch.
+        keep: folder that `keep` wrote.
+        rs2: share of the examples drawn anew each epoch.
+        replacement: draw each epoch by itself (with --rs2).
+        stratified: the same share of every class (with --rs2).
+        out: folder for the network and its history; an interrupted run goes on from it.
+    """
+    sampler = sampler_of(keep, rs2, replacement, stratified)
+    _train(data, out, run_of(training, data=data, sampler=sampler), opening, common)
+
+
+def _train(word: str, out: str | None, run: Run, opening: Opening, common: Common) -> None:
     """Train what the run says; print accuracy beside what it cost."""
     from ..data import open_data
     from ..training import train as work
