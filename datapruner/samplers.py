@@ -112,7 +112,7 @@ class Fixed(_Deaf):
             return replace(self, indices=_population(n, readable))
         weights = self.weights
         indices = self.indices
-        if hasattr(indices, "indices"):  # a Selection
+        if not isinstance(indices, Tensor) and hasattr(indices, "indices"):  # a Selection
             if getattr(indices, "n", n) != n:
                 raise UsageError(
                     f"the selection was made from {indices.n} examples, the data have {n}; "
