@@ -3,6 +3,7 @@
 # ruff: noqa: D417 - groups of options document themselves
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import tyro
@@ -56,9 +57,9 @@ def _convert(
             return
         written = write_beton(data, beton, progress=console.progress, **how)
     if common.json:
-        print(json.dumps(written.as_dict()))
+        print(json.dumps({**asdict(written), "path": str(written.path)}))
         return
     print(
         f"{beton}: {data.n:,} examples, {written.bytes / 2**20:,.1f} MiB, "
-        f"{written.images_per_second:,.0f} images/s"
+        f"{written.n / written.seconds:,.0f} images/s"
     )
