@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .loaders import TorchLoader as TorchLoader
     from .losses import cross_entropy as cross_entropy
     from .models import make_model as make_model
+    from .recorder import Recorder as Recorder
     from .recording import record as record
     from .run import Run as Run
     from .samplers import RS2 as RS2
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from .selection import Selection as Selection
     from .selection import keep as keep
     from .traces import Record as Record
-    from .traces import Recorder as Recorder
     from .training import train as train
     from .wrap import prune as prune
 
@@ -58,7 +58,7 @@ _HOME = {
     "Selection": "selection",
     "keep": "selection",
     "Record": "traces",
-    "Recorder": "traces",
+    "Recorder": "recorder",
     "record": "recording",
     "train": "training",
     "prune": "wrap",

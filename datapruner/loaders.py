@@ -24,6 +24,10 @@ class Batch(NamedTuple):
         index: (b,) int64, each row's place in the full training set.
         x: (b, ...) what the network takes.
         y: (b,) int64 labels.
+
+    Example:
+        >>> Batch(torch.tensor([7]), torch.zeros(1, 3), torch.tensor([1])).index
+        tensor([7])
     """
 
     index: Tensor  # type: ignore[assignment] # hides tuple.index, which a batch has no use for

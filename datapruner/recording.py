@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from .engine import Progress, fit, predict
 from .loaders import Batch, Loader
+from .recorder import Recorder
 from .run import Run
-from .traces import Record, Recorder
+from .traces import Record
 
 if TYPE_CHECKING:
     from .data import Data

@@ -12,7 +12,8 @@ from toy_record import toy_record
 from datapruner.errors import PrunerError, Refused, UsageError
 from datapruner.scores import Scores, score
 from datapruner.selection import keep
-from datapruner.traces import Record, Recorder
+from datapruner.recorder import Recorder
+from datapruner.traces import Record
 from scorers import PASS, SCORERS
 
 NAN = float("nan")
