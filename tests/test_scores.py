@@ -10,9 +10,9 @@ from pyarrow import parquet
 from toy_record import toy_record
 
 from datapruner.errors import PrunerError, Refused, UsageError
+from datapruner.recorder import Recorder
 from datapruner.scores import Scores, score
 from datapruner.selection import keep
-from datapruner.recorder import Recorder
 from datapruner.traces import Record
 from scorers import PASS, SCORERS
 
