@@ -131,7 +131,13 @@ def make_loader(data: "Data", run: Run, *, like: Loader | None = None) -> Loader
         from .ffcv import FFCVLoader
 
         return FFCVLoader(
-            data.dataset.beton, run.batch_size, seed=run.seed, workers=max(1, run.workers)
+            data.dataset.beton,
+            run.batch_size,
+            workers=run.workers,
+            seed=run.seed,
+            augment=run.augment,
+            normalise=normalise,
+            image_size=run.image_size,
         )
     if data.x is not None and not run.image_size:
         return TensorLoader(
