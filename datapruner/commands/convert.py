@@ -55,7 +55,8 @@ def _convert(
         if common.dry_run:
             print(f"would write {data.n:,} examples to {beton}")
             return
-        written = write_beton(data, beton, progress=console.progress, **how)
+        chosen = {name: value for name, value in how.items() if value is not None}
+        written = write_beton(data, beton, progress=console.progress, **chosen)
     if common.json:
         print(json.dumps({**asdict(written), "path": str(written.path)}))
         return
