@@ -1,6 +1,7 @@
 """record(): train once, and keep the traces that every training-dynamics scorer reads."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 
 @overload
 def record(
-    data: "Data", run: Run, path: Path | str | None = ..., *, progress: Progress | None = ...
+    data: "Data",
+    run: Run,
+    path: Path | str | None = ...,
+    *,
+    checkpoints: Sequence[int] = ...,
+    progress: Progress | None = ...,
 ) -> Record: ...
 @overload
 def record(
@@ -27,6 +33,7 @@ def record(
     path: Path | str | None = ...,
     *,
     seeds: int,
+    checkpoints: Sequence[int] = ...,
     progress: Progress | None = ...,
 ) -> list[Record]: ...
 def record(
@@ -35,13 +42,15 @@ def record(
     path: Path | str | None = None,
     *,
     seeds: int | None = None,
+    checkpoints: Sequence[int] = (),
     progress: Progress | None = None,
 ) -> Record | list[Record]:
     """Train the run's network on the data once, recording the five traces of each example.
 
     Training rows are taken in the training pass, before the step. Clean rows (eval mode, no
     augmentation, float32) are taken after the run's `clean_epochs`, by default one epoch at a
-    tenth of the run, which is EL2N's epoch 20 of 200. The trained weights are kept beside them.
+    tenth of the run, which is EL2N's epoch 20 of 200. The weights of each clean pass and those at
+    the end are kept beside them, for the scorers that read gradients.
 
     Args:
         data: the training split.
@@ -50,13 +59,16 @@ def record(
             PATH/seed-0 and so on. Where a folder is given, a killed run goes on when it is called
             again, and a finished one is read instead of trained.
         seeds: how many runs to train, with seeds run.seed, run.seed + 1, ...
+        checkpoints: further epochs (0 is the first) after which the weights are kept, which VoG
+            reads; see `spread_epochs`.
         progress: called as progress(text, steps done, steps in all).
 
     Returns:
         The record; with `seeds` a list of them.
 
     Raises:
-        Refused: the folder holds a record of other data or settings.
+        Refused: the folder holds a record of other data or settings, or without the weights of
+            an epoch in `checkpoints`.
 
     Example:
         >>> import datapruner as dp
@@ -67,25 +79,43 @@ def record(
     from dataclasses import replace
 
     if seeds is None:
-        return _record_one(data, run, None if path is None else Path(path), progress)
+        return _record_one(data, run, None if path is None else Path(path), checkpoints, progress)
     return [
         _record_one(
             data,
             replace(run, seed=run.seed + i),
             None if path is None else Path(path) / f"seed-{run.seed + i}",
+            checkpoints,
             progress,
         )
         for i in range(seeds)
     ]
 
 
-def _record_one(data: "Data", run: Run, path: Path | None, progress: Progress | None) -> Record:
+def spread_epochs(run: Run, count: int = 10) -> tuple[int, ...]:
+    """Return `count` epochs spread evenly over a run, the last among them; fewer if it is short.
+
+    Example:
+        >>> spread_epochs(Run(epochs=30), 3)
+        (9, 19, 29)
+    """
+    count = min(count, run.epochs)
+    return tuple(round((i + 1) * run.epochs / count) - 1 for i in range(count))
+
+
+def _record_one(
+    data: "Data",
+    run: Run,
+    path: Path | None,
+    checkpoints: Sequence[int],
+    progress: Progress | None,
+) -> Record:
     from .training import make_loader, make_sampler, network
 
     sampler, fingerprints = make_sampler(run, data)
     run_id = run.id(**fingerprints)
     if path is not None and path.exists():
-        return _read(path, run_id)
+        return _read(path, run_id, checkpoints)
     loader = make_loader(data, run)
     model = network(run, data, loader)
     recorder = Recorder(
@@ -99,7 +129,7 @@ def _record_one(data: "Data", run: Run, path: Path | None, progress: Progress | 
             "unreadable": (~data.readable).nonzero().flatten().tolist(),
         },
     )
-    listening = _Listening(recorder, model, loader, run)
+    listening = _Listening(recorder, model, loader, run, checkpoints)
     checkpoint = recorder.folder / "checkpoint.safetensors" if path is not None else None
     fit(
         model,
@@ -114,10 +144,12 @@ def _record_one(data: "Data", run: Run, path: Path | None, progress: Progress | 
     recorder.about["model_hash"] = save_weights(recorder.folder / "model.safetensors", model)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
-    return recorder.close()
+    record = recorder.close()
+    _refuse_without(record, checkpoints)
+    return record
 
 
-def _read(path: Path, run_id: str) -> Record:
+def _read(path: Path, run_id: str, checkpoints: Sequence[int]) -> Record:
     from .errors import Refused
 
     record = Record(path)
@@ -126,7 +158,19 @@ def _read(path: Path, run_id: str) -> Record:
             f"{path}: holds the record of another run ({record.run_id}, this is {run_id}); "
             "give another --out, or remove the folder"
         )
+    _refuse_without(record, checkpoints)
     return record
+
+
+def _refuse_without(record: Record, checkpoints: Sequence[int]) -> None:
+    from .errors import Refused
+
+    if missing := [e for e in checkpoints if e not in record.checkpoints]:
+        raise Refused(
+            f"{record.folder}: was recorded without keeping the weights after epochs "
+            f"{', '.join(map(str, missing))} (it has {record.checkpoints}); ask for those, or "
+            "remove the folder to train again"
+        )
 
 
 def save_weights(path: Path, model: nn.Module) -> str:
@@ -144,9 +188,17 @@ def save_weights(path: Path, model: nn.Module) -> str:
 class _Listening:
     """The observer that feeds a Recorder from `fit`, and takes the clean passes."""
 
-    def __init__(self, recorder: Recorder, model: nn.Module, loader: Loader, run: Run) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        model: nn.Module,
+        loader: Loader,
+        run: Run,
+        checkpoints: Sequence[int],
+    ) -> None:
         self.recorder, self.model, self.loader, self.run = recorder, model, loader, run
         self.clean_epochs = run.clean_epochs or (max(1, round(run.epochs / 10)) - 1,)
+        self.checkpoints = {*self.clean_epochs, *checkpoints}
 
     def observe(self, epoch: int, batch: Batch, logits: Tensor, losses: Tensor) -> None:
         """Hand a training batch on."""
@@ -161,6 +213,8 @@ class _Listening:
             for batch, logits in passes:
                 self.recorder.observe(epoch, batch.index, logits, batch.y, clean=True)
             self.recorder.end_clean()
+        if epoch in self.checkpoints:
+            save_weights(self.recorder.folder / f"weights-{epoch}.safetensors", self.model)
         self.recorder.save_state()
 
     def resume(self, epoch: int) -> None:

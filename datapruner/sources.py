@@ -105,6 +105,8 @@ class Sources:
         if isinstance(self.run, Record):
             if name in TRACES:
                 return self._rows(name, self.run.trace(name, clean=clean))
+            if (kept := self.run.source(name)) is not None:
+                return self._rows(name, kept)
         elif name in self.run:
             return self._rows(name, self.run[name])
         raise UsageError(self._missing(name, scorer))

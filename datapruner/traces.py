@@ -123,6 +123,24 @@ class Record:
             )
         return torch.from_numpy(rows[:, TRACES.index(name)])
 
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Epochs after which the weights were kept, in `weights-EPOCH.safetensors`."""
+        files = self.folder.glob("weights-*.safetensors")
+        return tuple(sorted(int(path.stem.removeprefix("weights-")) for path in files))
+
+    def source(self, name: str) -> NDArray | None:
+        """Return what was computed from the network and kept beside the traces; None if it was not.
+
+        A source is an array of the full training set in `NAME.npy`, such as `grad_norm`. `score`
+        finds it here, for each run its own.
+        """
+        path = self.folder / f"{name}.npy"
+        if not path.exists():
+            return None
+        kept: NDArray = np.load(path, mmap_mode="c", allow_pickle=False)
+        return kept
+
 
 class Rows:
     """A safetensors file of one tensor (rows, 5, n) that grows by a row at a time.
