@@ -1,0 +1,352 @@
+"""What a pruned epoch costs: DataLoader with torchvision, TensorLoader, FFCV, and FFCV pruned.
+
+    python benchmarks/loaders.py [--data ../shared/data] [--rounds 7] [--only pictures]
+
+Runs a few minutes on two cores and prints Markdown; `loaders.md` beside this file holds one run.
+Each round times every loader once, in turn, so that a busy moment of the machine hits all alike;
+the table has the medians over rounds. Every loader makes a pass before it is timed, in which FFCV
+compiles, worker processes start and files enter the system's cache.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+import datapruner as dp
+from datapruner.augment import Normalise
+from datapruner.ffcv import FFCVLoader, prune_ffcv, write_beton
+from datapruner.vision import torchvision
+
+BATCH = 256
+WORKERS = 2
+FRACTIONS = (1.0, 0.5, 0.3, 0.1)
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+NORMALISE = Normalise(MEAN, STD)
+
+Pass = Callable[[], Iterable[Any]]
+
+
+class Pictures(Dataset[Any]):
+    """Data as torchvision's own data sets give them: a PIL picture, transformed, and its label."""
+
+    def __init__(self, data: dp.Data, transform: Any) -> None:
+        self.data, self.transform = data, transform
+        self.x = None if data.x is None else data.x.permute(0, 2, 3, 1).contiguous().numpy()
+
+    def __len__(self) -> int:
+        return self.data.n
+
+    def __getitem__(self, i: int) -> tuple[torch.Tensor, int]:
+        picture = self.data.dataset[i][0] if self.x is None else Image.fromarray(self.x[i])
+        return self.transform(picture.convert("RGB")), int(self.data.labels[i])
+
+
+class Repeated(Dataset[Any]):
+    """JPEG photographs from a class folder, `times` over."""
+
+    def __init__(self, folder: Path, times: int) -> None:
+        self.paths = sorted(folder.glob("*/*/*.JPEG")) * times
+        names = sorted({p.parent.name for p in self.paths})
+        self.targets = [names.index(p.parent.name) for p in self.paths]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, i: int) -> tuple[Image.Image, int]:
+        return Image.open(self.paths[i]).convert("RGB"), self.targets[i]
+
+
+def ffcv_loader(beton: Path, indices: np.ndarray | None, photo: bool) -> Any:
+    """Return an FFCV loader as its own documentation builds it: flip, crop, normalise."""
+    from ffcv.fields.basics import IntDecoder
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import OrderOption
+    from ffcv.transforms import (
+        NormalizeImage,
+        RandomHorizontalFlip,
+        RandomTranslate,
+        Squeeze,
+        ToTensor,
+        ToTorchImage,
+    )
+
+    from datapruner.ffcv.epochs import quiet_loader
+
+    first = (
+        [RandomResizedCropRGBImageDecoder((224, 224)), RandomHorizontalFlip()]
+        if photo
+        else [SimpleRGBImageDecoder(), RandomHorizontalFlip(), RandomTranslate(4)]
+    )
+    norm = NormalizeImage(np.array(MEAN) * 255, np.array(STD) * 255, np.float32)
+    return quiet_loader(
+        str(beton),
+        batch_size=BATCH,
+        num_workers=WORKERS,
+        order=OrderOption.RANDOM,
+        indices=indices,
+        drop_last=False,
+        seed=0,
+        pipelines={
+            "image": [*first, norm, ToTensor(), ToTorchImage()],
+            "label": [IntDecoder(), ToTensor(), Squeeze()],
+            "index": None,
+        },
+    )
+
+
+def torch_loader(data: dp.Data, photo: bool, workers: int) -> DataLoader[Any]:
+    """Return a DataLoader with torchvision's transforms, as its own examples build it."""
+    t = torchvision("transforms")
+    crop = t.RandomResizedCrop(224) if photo else t.RandomCrop(32, padding=4)
+    steps = [crop, t.RandomHorizontalFlip(), t.ToTensor(), t.Normalize(MEAN, STD)]
+    return DataLoader(
+        Pictures(data, t.Compose(steps)),
+        batch_size=BATCH,
+        shuffle=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+
+def contract(loader: Any, sampler: Any) -> Pass:
+    """Return a pass of a loader that takes an order, epoch after epoch."""
+    bound = sampler.bind(len(loader.labels), loader.labels)
+    epochs = iter(range(10**9))
+
+    def epoch() -> Iterable[Any]:
+        number = next(epochs)
+        return loader(bound.draw(number)[0], epoch=number)
+
+    return epoch
+
+
+def whole(loader: Any) -> Pass:
+    """Return a pass of a loader that is iterated over."""
+    return lambda: loader
+
+
+def seconds(one: Pass) -> tuple[float, int]:
+    """Go through one pass; return what it took, and the rows it gave."""
+    torch.set_num_threads(1)  # plain FFCV sets torch's threads to its own number each epoch
+    began, rows = time.perf_counter(), 0
+    for batch in one():
+        rows += len(batch[-1])
+    return time.perf_counter() - began, rows
+
+
+def interleaved(passes: dict[str, Pass], rounds: int) -> dict[str, tuple[list[float], int]]:
+    """Time every pass once a round, after one that is not timed; return seconds and rows."""
+    rows = {name: seconds(one)[1] for name, one in passes.items()}
+    taken: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(rounds):
+        for name, one in passes.items():
+            taken[name].append(seconds(one)[0])
+    return {name: (taken[name], rows[name]) for name in passes}
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    """Print a Markdown table."""
+    print("| " + " | ".join(head) + " |")
+    print("|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print(flush=True)
+
+
+def compare(data: dp.Data, beton: Path, photo: bool, rounds: int) -> None:
+    """Print images per second of every loader on everything, a fixed 30 % and RS2 10 %."""
+    share = torch.randperm(data.n, generator=torch.Generator().manual_seed(0))
+    fixed = share[: int(0.3 * data.n)].sort().values
+    samplers = {
+        "everything": dp.Fixed(),
+        "fixed 30 %": dp.Fixed(fixed.tolist()),
+        "RS2 10 %": dp.RS2(0.1),
+    }
+    size = {"image_size": 224} if photo else {}
+    ours = FFCVLoader(beton, BATCH, workers=WORKERS, normalise=NORMALISE, **size)
+    inner = ffcv_loader(beton, None, photo)
+    tensors = None if photo else dp.TensorLoader(data, BATCH, normalise=NORMALISE)
+    torches = {w: torch_loader(data, photo, w) for w in (0, WORKERS)}
+    plain = {
+        "everything": ffcv_loader(beton, None, photo),
+        "fixed 30 %": ffcv_loader(beton, fixed.numpy().astype(np.uint64), photo),
+    }
+    result: dict[str, dict[str, str]] = {}
+    for what, sampler in samplers.items():
+        passes = {
+            f"DataLoader, torchvision, {w} workers": whole(dp.prune(torches[w], sampler))
+            for w in torches
+        }
+        if tensors is not None:
+            passes["TensorLoader"] = contract(tensors, sampler)
+        if what in plain:
+            passes["plain FFCV"] = whole(plain[what])
+        passes["FFCV, prune()"] = whole(prune_ffcv(inner, sampler))
+        passes["FFCVLoader"] = contract(ours, sampler)
+        for name, (taken, rows) in interleaved(passes, rounds).items():
+            speed = f"{rows / statistics.median(taken):,.0f}"
+            result.setdefault(name, {})[what] = speed
+    names = list(samplers)
+    table(
+        ["images/s", *names],
+        [[name, *(found.get(what, "–") for what in names)] for name, found in result.items()],
+    )
+
+
+def fractions(data: dp.Data, beton: Path, photo: bool, rounds: int) -> None:
+    """Print what an epoch costs at every share of the data."""
+    size = {"image_size": 224} if photo else {}
+    ours = FFCVLoader(beton, BATCH, workers=WORKERS, normalise=NORMALISE, **size)
+    inner = ffcv_loader(beton, None, photo)
+    passes: dict[str, Pass] = {}
+    for f in FRACTIONS:
+        passes[f"FFCV, prune() {f}"] = whole(prune_ffcv(inner, dp.RS2(f)))
+        passes[f"FFCVLoader {f}"] = contract(ours, dp.RS2(f))
+    found = {k: statistics.median(v) for k, (v, _) in interleaved(passes, rounds).items()}
+    rows = []
+    for name in ("FFCV, prune()", "FFCVLoader"):
+        base = found[f"{name} 1.0"]
+        cells = [
+            f"{found[f'{name} {f}']:.3f} s ({found[f'{name} {f}'] / base:.0%})" for f in FRACTIONS
+        ]
+        rows.append([name, *cells])
+    table(["RS2 epoch", *(f"{f:.0%} of the data" for f in FRACTIONS)], rows)
+
+
+def overhead(beton: Path, n: int, rounds: int) -> None:
+    """Print what prune() adds to plain FFCV on as many rows, and what a new order costs."""
+    passes: dict[str, Pass] = {}
+    sizes = [s for s in (n, 15_000, 5_000) if s <= n]
+    inner = ffcv_loader(beton, None, photo=False)
+    for size in sizes:
+        kept = np.random.default_rng(0).permutation(n)[:size]
+        passes[f"plain {size}"] = whole(ffcv_loader(beton, kept.astype(np.uint64), photo=False))
+        passes[f"pruned {size}"] = whole(prune_ffcv(inner, dp.Fixed(kept.tolist())))
+    found = {k: v for k, (v, _) in interleaved(passes, rounds).items()}
+    rows = []
+    for size in sizes:
+        a, b = found[f"plain {size}"], found[f"pruned {size}"]
+        ratio = statistics.median(y / x for x, y in zip(a, b, strict=True))
+        best = min(b) / min(a)
+        cells = [f"{1e3 * statistics.median(v):.1f} ms" for v in (a, b)]
+        rows.append([f"{size:,}", *cells, f"{ratio - 1:+.1%}", f"{best - 1:+.1%}"])
+    table(["rows", "plain FFCV", "prune()", "median of ratios", "best against best"], rows)
+    pruned = prune_ffcv(inner, dp.Fixed())
+    began = time.perf_counter()
+    for epoch in range(20):
+        pruned._cursor.share(epoch)
+    each = (time.perf_counter() - began) / 20
+    full = statistics.median(found[f"plain {n}"])
+    print(f"A new order of {n:,} rows takes {1e3 * each:.2f} ms, {each / full:.2%} of an epoch.\n")
+
+
+START = """
+import sys, time, warnings
+warnings.simplefilter("ignore")
+sys.path.insert(0, sys.argv[1])
+import loaders, torch, datapruner as dp
+from pathlib import Path
+from datapruner.ffcv.installed import require
+require()
+how, beton = sys.argv[2], Path(sys.argv[3])
+began = time.perf_counter()
+if how == "plain":
+    next(iter(loaders.ffcv_loader(beton, None, False)))
+elif how == "prune":
+    next(iter(dp.prune(loaders.ffcv_loader(beton, None, False), dp.RS2(0.1))))
+else:
+    next(iter(dp.FFCVLoader(beton, workers=2)(torch.arange(256))))
+print(time.perf_counter() - began)
+"""
+
+
+def start(beton: Path) -> None:
+    """Print how long a fresh process takes from building a loader to its first batch."""
+    rows = []
+    for how, name in (
+        ("plain", "plain FFCV"),
+        ("prune", "FFCV, prune()"),
+        ("ours", "FFCVLoader"),
+    ):
+        cells = []
+        with tempfile.TemporaryDirectory() as empty:
+            for _ in range(3):  # the first fills the cache, the others find it
+                done = subprocess.run(
+                    [sys.executable, "-c", START, str(Path(__file__).parent), how, str(beton)],
+                    env={**os.environ, "NUMBA_CACHE_DIR": empty},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                )
+                cells.append(float(done.stdout.split()[-1]))
+        rows.append([name, f"{cells[0]:.1f} s", f"{min(cells[1:]):.1f} s"])
+    table(["time to the first batch", "first process ever", "later processes"], rows)
+
+
+def cifar(root: Path, folder: Path) -> tuple[dp.Data, Path]:
+    """Return the CIFAR-10 copy in memory, and as a raw .beton."""
+    data, beton = dp.open_data(root / "cifar10-webp"), folder / "cifar.beton"
+    if not beton.exists():
+        print(f"written at {write_beton(data, beton).per_second:,.0f} images/s", file=sys.stderr)
+    return data, beton
+
+
+def photos(root: Path, folder: Path) -> tuple[dp.Data, Path]:
+    """Return imagenette-mini, ten times over, and as a .beton of JPEGs."""
+    data = dp.open_data(Repeated(root / "imagenette-mini", 10))
+    beton = folder / "photos.beton"
+    if not beton.exists():
+        written = write_beton(data, beton, mode="jpg")
+        print(f"written at {written.per_second:,.0f} images/s", file=sys.stderr)
+    return data, beton
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared/data")
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--only", choices=["pictures", "overhead", "photos", "start"])
+    chosen = options.parse_args()
+    torch.set_num_threads(1)
+
+    def wanted(part: str) -> bool:
+        return chosen.only in (None, part)
+
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}, load "
+        f"{os.getloadavg()[0]:.1f} at the start; batches of {BATCH}; {chosen.rounds} rounds.\n"
+    )
+    folder = Path(tempfile.gettempdir()) / "datapruner-loaders"
+    data, beton = cifar(chosen.data, folder)
+    if wanted("pictures"):
+        print(f"## {data.n:,} pictures of 32x32, raw: pad 4 and crop, flip, normalise\n")
+        compare(data, beton, False, chosen.rounds)
+        fractions(data, beton, False, chosen.rounds)
+    if wanted("overhead"):
+        print("## What prune() adds to FFCV\n")
+        overhead(beton, data.n, 3 * chosen.rounds)
+    if wanted("photos"):
+        data, photo = photos(chosen.data, folder)
+        print(f"## {data.n:,} JPEG photographs: random resized crop to 224, flip, normalise\n")
+        compare(data, photo, True, max(1, chosen.rounds // 2))
+        fractions(data, photo, True, max(1, chosen.rounds // 2))
+    if wanted("start"):
+        print("## Start\n")
+        start(beton)
+
+
+if __name__ == "__main__":
+    main()
