@@ -1,21 +1,17 @@
 """Embeddings: what a network makes of each example just before it decides."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import nn
 
-from .checkpoint import load_tensors
 from .engine import Progress, predict
 from .errors import Refused, UsageError
 from .files import whole_file
 from .heads import features
-from .loaders import Loader
-from .models import make_model
 from .run import Run
-from .traces import Record
-from .training import make_loader, network
+from .trained import Network, ready
 
 if TYPE_CHECKING:
     from .data import Data
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 
 def embed(
     data: "Data",
-    encoder: Record | nn.Module | str,
+    encoder: Network,
     *,
     run: Run | None = None,
     out: Path | str | None = None,
@@ -57,16 +53,7 @@ def embed(
     """
     if out is not None and Path(out).exists():
         return _existing(Path(out), data.n)
-    run = run or Run()
-    if isinstance(encoder, Record):
-        if encoder.fingerprint != data.fingerprint:
-            raise Refused(
-                f"{encoder.folder}: recorded on other data (fingerprint {encoder.fingerprint}, "
-                f"these have {data.fingerprint}); record again"
-            )
-        run = Run.from_dict(encoder.about["settings"])
-    loader = make_loader(data, run)
-    model = _network(encoder, run, data, loader)
+    model, loader, run = ready(data, encoder, run)
     rows: np.ndarray | None = None
     done = 0
     with features(model, data.num_classes if not isinstance(encoder, nn.Module) else None) as seen:
@@ -87,19 +74,6 @@ def embed(
             np.save(file, rows)
         return _existing(Path(out), data.n)
     return rows
-
-
-def _network(encoder: Any, run: Run, data: "Data", loader: Loader) -> nn.Module:
-    if isinstance(encoder, nn.Module):
-        return encoder
-    if isinstance(encoder, str):
-        first = data.readable.nonzero()[0]
-        shape = tuple(next(iter(loader(first, train=False))).x.shape[1:])
-        return make_model(encoder, data.num_classes, shape, seed=run.seed)
-    model = network(run, data, loader)
-    sections, _ = load_tensors(encoder.folder / "model.safetensors")
-    model.load_state_dict(sections["model"])
-    return model
 
 
 def _existing(path: Path, n: int) -> np.ndarray:

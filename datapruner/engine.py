@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -251,12 +252,27 @@ def predict(
         order = Fixed(shuffle=False).bind(len(loader.labels), None, loader.readable).draw(0)[0]
     where = pick_device(device)
     place_model(model, where)
+    with evaluating(model), torch.inference_mode(), precision_of(model, where, precision):
+        for batch in loader(order, train=False):
+            yield batch, model(placed(batch.x, where)).float()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Hold a network in eval mode inside the block; each part of it is put back as it was.
+
+    Example:
+        >>> model = nn.Dropout()
+        >>> with evaluating(model):
+        ...     model.training
+        False
+        >>> model.training
+        True
+    """
     was_training = {m: m.training for m in model.modules()}
     model.eval()
     try:
-        with torch.inference_mode(), precision_of(model, where, precision):
-            for batch in loader(order, train=False):
-                yield batch, model(placed(batch.x, where)).float()
+        yield
     finally:
         for module, training in was_training.items():
             module.training = training
