@@ -3,14 +3,18 @@
 import numpy as np
 from numpy.typing import NDArray
 
+_DIGITS = 9  # equal remainders differ by less than this says, in floating point
+_NOISE = 10.0**-_DIGITS
+
 
 def largest_remainder(
     shares: NDArray[np.float64], total: int, capacity: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
     """Split `total` in proportion to `shares`; the parts add up to it exactly.
 
-    Floors first, then one more to the largest remainders, the lower position first among equal
-    ones. What a full part cannot take goes to the others, again in proportion.
+    Parts that would be given more than they hold are filled; the others share what is left in
+    proportion: floors first, then one more to the largest remainders, the lower position first
+    among equal ones (to nine digits). Where only parts without a share have room, they share alike.
 
     Args:
         shares: (m,) non-negative proportions, not all zero.
@@ -33,17 +37,20 @@ def largest_remainder(
     if room.sum() < total:
         raise ValueError(f"{total} do not fit in parts that hold {room.sum()}")
     parts = np.zeros(len(shares), np.int64)
-    while (left := total - int(parts.sum())) > 0:
-        open_parts = parts < room
-        weight = np.where(open_parts, shares, 0.0)
+    free = room > 0
+    while True:  # each round but the last fills a part
+        left = total - int(parts.sum())
+        weight = np.where(free, shares, 0.0)
         if weight.sum() == 0:
-            weight = open_parts.astype(np.float64)
-        exact = weight * (left / weight.sum())
-        step = np.minimum(np.floor(exact + 1e-9).astype(np.int64), room - parts)
-        spare = left - int(step.sum())
-        remainder = np.where(open_parts & (step < room - parts), exact - step, -1.0)
-        if step.sum() == 0 or (step == np.floor(exact + 1e-9)).all():
-            ranked = np.argsort(-remainder, kind="stable")[:spare]
-            step[ranked[remainder[ranked] >= 0]] += 1
-        parts += step
-    return parts
+            weight = free.astype(np.float64)
+        exact = weight * (left / max(weight.sum(), 1e-300))
+        full = free & (exact >= room)
+        if not full.any():
+            break
+        parts[full] = room[full]
+        free &= ~full
+    floors: NDArray[np.int64] = np.floor(exact + _NOISE).astype(np.int64)
+    remainder = np.where(free & (floors < room), np.round(exact - floors, _DIGITS), -np.inf)
+    floors[np.argsort(-remainder, kind="stable")[: left - int(floors.sum())]] += 1
+    floors += parts
+    return floors
