@@ -83,7 +83,7 @@ import multiprocessing
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
     import datapruner as dp
-    print(dp.write_beton(dp.open_data("digits"), sys.argv[1], workers=2).n)
+    print(dp.write_beton(dp.open_data("digits"), sys.argv[1], workers=1).n)
 """
 
 
