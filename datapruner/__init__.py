@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .ffcv import FFCVLoader as FFCVLoader
     from .ffcv import write_beton as write_beton
     from .history import History as History
+    from .infobatch import InfoBatch as InfoBatch
     from .loaders import Batch as Batch
     from .loaders import TensorLoader as TensorLoader
     from .loaders import TorchLoader as TorchLoader
@@ -45,6 +46,7 @@ _HOME = {
     "UsageError": "errors",
     "FFCVLoader": "ffcv",
     "write_beton": "ffcv",
+    "InfoBatch": "infobatch",
     "Batch": "loaders",
     "TensorLoader": "loaders",
     "TorchLoader": "loaders",
