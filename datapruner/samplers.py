@@ -4,9 +4,9 @@ A sampler is written down without knowing the data, `RS2(fraction=0.1)`, and bou
 loader or the training loop: `sampler.bind(n, labels)` returns one that can `draw`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from .errors import UsageError
 from .loaders import Batch
 from .quotas import largest_remainder
 from .seeds import generator
+from .streams import Stream
 
 Draw = tuple[Tensor, Tensor | None]
 
@@ -71,12 +72,24 @@ class _Deaf:
         """Accept the empty state."""
 
 
+S = TypeVar("S")
+
+
+def _bound(sampler: S, **found: Any) -> S:
+    """Return a copy of a sampler that holds what binding found; the sampler stays as it is."""
+    out = copy(sampler)
+    for name, value in found.items():
+        object.__setattr__(out, name, value)  # frozen for its users
+    return out
+
+
 def _population(n: int, readable: Tensor | None) -> Tensor:
-    if readable is None:
-        return torch.arange(n)
-    if readable.shape != (n,):
+    if readable is not None and readable.shape != (n,):
         raise UsageError(f"readable has shape {tuple(readable.shape)}, expected ({n},)")
-    return readable.nonzero().flatten()
+    everyone = torch.arange(n) if readable is None else readable.nonzero().flatten()
+    if len(everyone) == 0:
+        raise UsageError("no readable example to draw from")
+    return everyone
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +97,16 @@ class Fixed(_Deaf):
     """The same examples every epoch, in a new random order each time.
 
     Args:
-        indices: (k,) places in the full set, each once; a Selection; None for every example.
-        weights: (k,) how much each of them counts in the loss; None for 1. A Selection brings its
-            own.
+        indices: (k,) places in the full set, each once, in any order; a Selection; None for every
+            readable example.
+        weights: (k,) how much each of them counts in the loss, (n,) where indices is None; None for
+            1. A Selection brings its own.
         seed: of the order.
         shuffle: False keeps the indices in ascending order.
 
     Raises:
-        UsageError: at binding, when an index is outside the data set, repeated or not readable.
+        UsageError: at binding, when an index is outside the data set, repeated or not readable, or
+            the weights do not fit.
 
     Example:
         >>> sampler = Fixed(torch.tensor([4, 7, 9]), seed=0).bind(10)
@@ -104,115 +119,75 @@ class Fixed(_Deaf):
     weights: Tensor | None = None
     seed: int = 0
     shuffle: bool = True
-    full_weights: Tensor | None = None
+    _chosen: Tensor | None = field(default=None, init=False, repr=False)  # ascending
+    _weight: Tensor | None = field(default=None, init=False, repr=False)  # (n,)
 
     def bind(self, n: int, labels: Tensor | None = None, readable: Tensor | None = None) -> "Fixed":
         """Return this sampler over `n` examples."""
+        everyone = _population(n, readable)
         if self.indices is None:
-            return replace(self, indices=_population(n, readable))
-        weights = self.weights
-        indices = self.indices
+            return _bound(self, _chosen=everyone, _weight=_spread(self.weights, None, n))
+        indices, weights = self.indices, self.weights
         if not isinstance(indices, Tensor) and hasattr(indices, "indices"):  # a Selection
             if getattr(indices, "n", n) != n:
                 raise UsageError(
                     f"the selection was made from {indices.n} examples, the data have {n}; "
                     "select again from these data"
                 )
-            weights = indices.weights if weights is None else weights
+            weights = getattr(indices, "weights", None) if weights is None else weights
             indices = indices.indices
-        chosen = torch.as_tensor(indices).to(torch.int64).flatten()
-        if chosen.numel() == 0:
-            raise UsageError("no indices to train on; keep at least one example")
-        if int(chosen.min()) < 0 or int(chosen.max()) >= n:
-            bad = int(chosen.min()) if int(chosen.min()) < 0 else int(chosen.max())
-            raise UsageError(f"index {bad} is outside the data set of {n} examples")
-        if chosen.unique().numel() != chosen.numel():
-            raise UsageError("an index is repeated; give each example once, with a weight instead")
+        chosen = _places(indices, n)
         if readable is not None and not bool(readable[chosen].all()):
             bad = int(chosen[~readable[chosen]][0])
             raise UsageError(f"example {bad} is selected but cannot be read; select again")
-        full = None
-        if weights is not None:
-            if torch.as_tensor(weights).numel() != chosen.numel():
-                raise UsageError(
-                    f"{torch.as_tensor(weights).numel()} weights for {chosen.numel()} indices"
-                )
-            full = torch.zeros(n)
-            full[chosen] = torch.as_tensor(weights, dtype=torch.float32)
-        return replace(self, indices=chosen.sort().values, weights=None, full_weights=full)
+        return _bound(self, _chosen=chosen.sort().values, _weight=_spread(weights, chosen, n))
 
     def draw(self, epoch: int) -> Draw:
         """Return every index of the subset in this epoch's order."""
+        if self._chosen is None:
+            raise UsageError("this Fixed is not bound to data; hand it to prune() or fit()")
         if not self.shuffle:
-            return self.indices, self.full_weights
-        places = torch.randperm(len(self.indices), generator=generator(self.seed, "order", epoch))
-        return self.indices[places], self.full_weights
+            return self._chosen, self._weight
+        places = torch.randperm(len(self._chosen), generator=generator(self.seed, "order", epoch))
+        return self._chosen[places], self._weight
 
 
-class _Stream:
-    """An endless walk through permutations of `m` places, `k` at a time, no repeat in a group.
-
-    The groups cut the sequence of permutations at multiples of `k`. A group that reaches over the
-    end of one permutation takes what is left of it and fills up from the next, passing over the
-    places it already has; those stand right behind the group in that permutation, so every
-    permutation still holds each place once, and counts never differ by more than one.
-    Memory: one permutation, int32 below 2^31 places.
-    """
-
-    def __init__(self, m: int, k: int, seed: int, purpose: str) -> None:
-        self.m, self.k, self.seed, self.purpose = m, k, seed, purpose
-        self._held: tuple[int, Tensor] | None = None
-
-    def group(self, number: int) -> Tensor:
-        """Return the places (k,) of group `number`, a pure function of it."""
-        start = number * self.k
-        first, offset = divmod(start, self.m)
-        head = self._permutation(first)[offset : offset + self.k]
-        missing = self.k - len(head)
-        if missing == 0:
-            return head.to(torch.int64)
-        head = head.clone()  # a view would keep the old permutation while the next one is made
-        return torch.cat([head, self._permutation(first + 1)[:missing]]).to(torch.int64)
-
-    def _permutation(self, number: int) -> Tensor:
-        if self._held is not None and self._held[0] == number:
-            return self._held[1]
-        if 2 * self.k <= self.m:  # a rearranged head does not reach the tail: no chain
-            self._held = (number, self._made(number, self._tail_of))
-            return self._held[1]
-        first = 0 if self._held is None or self._held[0] > number else self._held[0] + 1
-        for step in range(first, number + 1):
-            held = (step, self._made(step, lambda _: self._held))
-            self._held = held
-        return held[1]
-
-    def _plain(self, number: int) -> Tensor:
-        dtype = torch.int32 if self.m < 2**31 else torch.int64
-        return torch.randperm(
-            self.m, generator=generator(self.seed, self.purpose, number), dtype=dtype
+def _places(indices: Any, n: int) -> Tensor:
+    """Return indices as (k,) int64, or say what is wrong with them."""
+    chosen = torch.as_tensor(indices)
+    if chosen.numel() == 0:
+        raise UsageError("no indices to train on; keep at least one example")
+    if chosen.dtype == torch.bool:
+        raise UsageError("indices are places, not a mask; give mask.nonzero().flatten()")
+    if chosen.ndim != 1 or chosen.is_floating_point() or chosen.is_complex():
+        raise UsageError(
+            f"indices must be (k,) whole numbers, got {tuple(chosen.shape)} {chosen.dtype}; "
+            "make a Selection of scores with keep()"
         )
+    chosen = chosen.to("cpu", torch.int64)
+    for bad in (int(chosen.min()), int(chosen.max())):
+        if not 0 <= bad < n:
+            raise UsageError(f"index {bad} is outside the data set of {n} examples")
+    if chosen.unique().numel() != chosen.numel():
+        raise UsageError("an index is repeated; give each example once, with a weight instead")
+    return chosen
 
-    def _made(self, number: int, before: Callable[[int], tuple[int, Tensor] | None]) -> Tensor:
-        """Put the last group's carried places behind the group that they began."""
-        made = self._plain(number)
-        carried = (number * self.m) % self.k
-        if number == 0 or carried == 0:
-            return made
-        previous = before(number - 1)
-        assert previous is not None
-        taken = torch.zeros(self.m, dtype=torch.bool)
-        taken[previous[1][self.m - carried :].long()] = True
-        front = made[: self.k]  # holds at least k - carried places that are not taken
-        again = taken[front.long()]
-        fresh, held_back = front[~again], front[again]
-        need = self.k - carried
-        made[: self.k] = torch.cat([fresh[:need], held_back, fresh[need:]])
-        return made
 
-    def _tail_of(self, number: int) -> tuple[int, Tensor]:
-        if self._held is not None and self._held[0] == number:
-            return self._held
-        return number, self._plain(number)
+def _spread(weights: Any, chosen: Tensor | None, n: int) -> Tensor | None:
+    """Return weights (n,) float32 from those of the chosen, 0 elsewhere; chosen=None is all n."""
+    if weights is None:
+        return None
+    own = torch.as_tensor(weights).to("cpu", torch.float32)
+    k = n if chosen is None else len(chosen)
+    if own.shape != (k,):
+        raise UsageError(f"weights of shape {tuple(own.shape)} for {k} indices; give one each")
+    if not bool((own.isfinite() & (own >= 0)).all()):
+        raise UsageError("weights must be finite and not negative")
+    if chosen is None:
+        return own
+    full = torch.zeros(n)
+    full[chosen] = own
+    return full
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +206,8 @@ class RS2(_Deaf):
         seed: of the draws.
         replacement: draw each epoch by itself.
         stratified: the same share of every class, totals exact by largest remainder, at least one
-            of each class where k allows it. Needs labels.
+            of each class. Where k is below the number of classes they take turns, one example
+            each. Needs labels.
 
     Raises:
         UsageError: fraction outside (0, 1], or stratified without labels.
@@ -247,9 +223,9 @@ class RS2(_Deaf):
     seed: int = 0
     replacement: bool = False
     stratified: bool = False
-    groups: tuple[Tensor, ...] = ()
-    streams: tuple[_Stream, ...] = ()
-    quotas: tuple[int, ...] = ()
+    _groups: tuple[Tensor | None, ...] = field(default=(), init=False, repr=False)  # None: all
+    _streams: tuple[Stream, ...] = field(default=(), init=False, repr=False)
+    _turns: Stream | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a fraction that is not one."""
@@ -259,59 +235,79 @@ class RS2(_Deaf):
     def bind(self, n: int, labels: Tensor | None = None, readable: Tensor | None = None) -> "RS2":
         """Return this sampler over `n` examples; a stratified one needs their labels (n,)."""
         everyone = _population(n, readable)
-        if len(everyone) == 0:
-            raise UsageError("no readable example to draw from")
         k = max(1, round(self.fraction * len(everyone)))
-        groups: tuple[Tensor, ...] = (everyone,)
-        quotas: tuple[int, ...] = (k,)
-        if self.stratified:
-            if labels is None:
-                raise UsageError("RS2(stratified=True) needs labels; pass labels=(n,) to prune()")
-            groups = tuple(everyone[labels[everyone] == c] for c in labels[everyone].unique())
-            quotas = _class_quotas(np.array([len(g) for g in groups]), k)
+        if not self.stratified:
+            members = everyone if len(everyone) < n else None  # None saves the memory
+            stream = Stream(len(everyone), k, self.seed, "rs2/0")
+            return _bound(self, _groups=(members,), _streams=(stream,))
+        if labels is None:
+            raise UsageError("RS2(stratified=True) needs labels; pass labels=(n,) to prune()")
+        groups = _by_class(everyone, labels, n)
+        few = k < len(groups)
+        sizes = np.array([len(g) for g in groups])
+        quotas = [1] * len(groups) if few else _class_quotas(sizes, k)
         streams = tuple(
-            _Stream(len(g), q, self.seed, f"rs2/{i}")
-            for i, (g, q) in enumerate(zip(groups, quotas, strict=True))
-            if q
+            Stream(len(g), quota, self.seed, f"rs2/{i}")
+            for i, (g, quota) in enumerate(zip(groups, quotas, strict=True))
         )
-        return replace(self, groups=groups, streams=streams, quotas=quotas)
+        turns = Stream(len(groups), k, self.seed, "rs2/turns") if few else None
+        return _bound(self, _groups=tuple(groups), _streams=streams, _turns=turns)
 
     def draw(self, epoch: int) -> Draw:
         """Return the epoch's k examples in random order; all weigh the same."""
-        if not self.groups:
+        if not self._streams:
             raise UsageError("this RS2 is not bound to data; hand it to prune() or fit()")
-        if len(self.groups) == 1:
-            places = self._places(0, epoch)
-            return self.groups[0][places], None
-        if not self.streams or sum(self.quotas) < len(self.groups):
-            return self._few(epoch), None
-        order = torch.cat([g[self._places(i, epoch)] for i, g in enumerate(self.groups)])
-        mixed = torch.randperm(len(order), generator=generator(self.seed, "rs2/mix", epoch))
-        return order[mixed], None
+        if self._turns is not None:
+            return self._few(epoch, self._turns), None
+        order = torch.cat([self._of_group(i, epoch) for i in range(len(self._groups))])
+        if len(self._groups) > 1:
+            order = order[
+                torch.randperm(len(order), generator=generator(self.seed, "rs2/mix", epoch))
+            ]
+        return order, None
 
-    def _places(self, group: int, epoch: int) -> Tensor:
-        stream = self.streams[group]
-        if not self.replacement:
-            return stream.group(epoch)
-        one = generator(self.seed, f"rs2/drawn/{group}", epoch)
-        return torch.randperm(stream.m, generator=one)[: stream.k]
+    def _of_group(self, group: int, turn: int) -> Tensor:
+        """Return the examples of a group at its turn, the first turn being 0."""
+        stream, members = self._streams[group], self._groups[group]
+        if self.replacement:
+            one = generator(self.seed, f"rs2/drawn/{group}", turn)
+            places = torch.randperm(stream.m, generator=one)[: stream.k]
+        else:
+            places = stream.group(turn)
+        return places if members is None else members[places]
 
-    def _few(self, epoch: int) -> Tensor:
-        """Fewer examples than classes: one each of as many classes, drawn anew each epoch."""
-        one = generator(self.seed, "rs2/few", epoch)
-        classes = torch.randperm(len(self.groups), generator=one)[: sum(self.quotas)]
+    def _few(self, epoch: int, turns: Stream) -> Tensor:
+        """Fewer examples than classes: one each of k classes, which take turns."""
+        first = epoch * turns.k  # every class has had this many turns, divided by the classes
         picks = [
-            self.groups[c][torch.randint(len(self.groups[c]), (1,), generator=one)]
-            for c in classes.tolist()
+            self._of_group(group, (first + i) // turns.m)
+            for i, group in enumerate(turns.group(epoch).tolist())
         ]
         return torch.cat(picks)
 
 
-def _class_quotas(sizes: np.ndarray, k: int) -> tuple[int, ...]:
-    """Split k over classes in proportion to their sizes, at least one each where k allows it."""
-    if k < len(sizes):
-        return tuple(int(c < k) for c in range(len(sizes)))
-    ones = np.ones(len(sizes), np.int64)
-    exact = k * sizes / sizes.sum()
-    above = largest_remainder(np.maximum(exact - 1, 1e-12), k - len(sizes), sizes - ones)
-    return tuple(int(q) for q in ones + above)
+def _by_class(everyone: Tensor, labels: Any, n: int) -> list[Tensor]:
+    """Return the members of each class that has any, classes and members ascending."""
+    labels = torch.as_tensor(labels).cpu()
+    if labels.shape != (n,):
+        raise UsageError(f"labels have shape {tuple(labels.shape)}, expected ({n},)")
+    own, places = labels[everyone].sort(stable=True)
+    return list(everyone[places].split(own.unique_consecutive(return_counts=True)[1].tolist()))
+
+
+def _class_quotas(sizes: np.ndarray, k: int) -> list[int]:
+    """Split k over classes in proportion to their sizes, at least one each; k is not below them.
+
+    Example:
+        >>> _class_quotas(np.array([10, 6, 1]), 5)  # one for the third, 2.5 and 1.5 for the others
+        [3, 1, 1]
+    """
+    small = np.zeros(len(sizes), bool)
+    while True:
+        left, large = k - int(small.sum()), np.where(small, 0, sizes)
+        below = ~small & (large * (left / large.sum()) < 1 - 1e-9)
+        if not below.any():
+            break
+        small |= below
+    quotas: list[int] = (small + largest_remainder(large, left, sizes)).tolist()
+    return quotas
