@@ -30,8 +30,9 @@ def by_page(order: Tensor, page: NDArray[np.int64], open_pages: int, seed: int) 
         >>> turns[0::2] == turns[1::2]
         True
     """
-    rows = order.numpy()
-    needed, which = np.unique(page[rows], return_inverse=True)
-    place = np.argsort(np.argsort(hash_rows(needed, seed, "page"), kind="stable"))
-    spread = (hash_rows(np.arange(len(rows)), seed, "place in page") >> np.uint64(11)) * 2.0**-53
-    return order[np.argsort(place[which] + open_pages * spread, kind="stable")]
+    which = page[order.numpy()]
+    needed = np.flatnonzero(np.bincount(which))
+    place = np.zeros(int(page.max()) + 1)
+    place[needed[np.argsort(hash_rows(needed, seed, "page"))]] = np.arange(len(needed))
+    spread = (hash_rows(np.arange(len(order)), seed, "place in page") >> np.uint64(11)) * 2.0**-53
+    return order[np.argsort(place[which] + open_pages * spread)]

@@ -43,7 +43,7 @@ class Source:
     def __init__(self, data: Data, compress_probability: float | None) -> None:
         self.n, self.labels, self.readable = data.n, data.labels.numpy(), data.readable.numpy()
         self.x = None if data.x is None else data.x.cpu().numpy()
-        self.dataset = data.dataset if self.x is None else None  # the same pixels once more
+        self.dataset: Any = None if self.x is not None else data.dataset  # not the pixels twice
         self.compress_probability = compress_probability
         self.name = data.name
         stored = self._first()
