@@ -1,5 +1,6 @@
 """A training run put down between two epochs, in one safetensors file, and taken up again."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,35 @@ def load_tensors(path: Path | str) -> tuple[Sections, dict[str, Any]]:
     return sections, about
 
 
+def weights_hash(model: nn.Module) -> str:
+    """Return 16 hex digits over the names and values of a network's weights and buffers.
+
+    Example:
+        >>> weights_hash(nn.Linear(2, 2, bias=False)) == weights_hash(nn.Linear(2, 2, bias=False))
+        False
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path | str) -> None:
+    """Give a network the weights that were read from `path`, in place.
+
+    Raises:
+        Refused: they are another network's.
+    """
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise Refused(
+            f"{path}: holds the weights of another network than this {type(model).__name__}; "
+            "was its code changed?"
+        ) from None
+
+
 def save_checkpoint(
     path: Path | str,
     model: nn.Module,
@@ -84,7 +114,7 @@ def load_checkpoint(
         raise Refused(
             f"{path}: holds another run ({about['run']}, not {run_id}); use another --out"
         )
-    model.load_state_dict(sections["model"])
+    load_weights(model, sections["model"], path)
     momentum = sections.get("momentum", {})
     for name, parameter in model.named_parameters():
         if name in momentum:

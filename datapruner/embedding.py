@@ -1,14 +1,15 @@
 """Embeddings: what a network makes of each example just before it decides."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
+from .checkpoint import weights_hash
 from .engine import Progress, predict
-from .errors import Refused, UsageError
-from .files import whole_file
+from .errors import PrunerError, Refused, UsageError
+from .files import read_json, whole_file, write_json
 from .heads import features
 from .run import Run
 from .trained import Network, ready
@@ -35,7 +36,8 @@ def embed(
             models.MODELS or "torchvision:NAME", whose weights are random and which is then a
             baseline and nothing more.
         run: batch size, picture size, workers and device are read; for a Record its own is taken.
-        out: .npy file to write; one that exists is read instead, when its size fits.
+        out: .npy file to write, with what it is of in a .json beside it; one that exists is read
+            instead, when it is of these data and this network.
         progress: called as progress(text, rows done, rows in all).
 
     Returns:
@@ -43,7 +45,7 @@ def embed(
 
     Raises:
         UsageError: the network has no linear classifier to take the input of.
-        Refused: the record is of other data, or `out` has another number of rows.
+        Refused: the record is of other data, or `out` holds another embedding.
 
     Example:
         >>> import datapruner as dp
@@ -51,9 +53,10 @@ def embed(
         >>> embed(data, "mlp").shape
         (1438, 100)
     """
-    if out is not None and Path(out).exists():
-        return _existing(Path(out), data.n)
     model, loader, run = ready(data, encoder, run)
+    about = {"data": data.fingerprint, "image_size": run.image_size, "weights": weights_hash(model)}
+    if out is not None and Path(out).exists():
+        return _existing(Path(out), about, data.n)
     rows: np.ndarray | None = None
     done = 0
     with features(model, data.num_classes if not isinstance(encoder, nn.Module) else None) as seen:
@@ -70,14 +73,24 @@ def embed(
     if rows is None:
         raise UsageError(f"{data.name}: no readable example to embed")
     if out is not None:
+        write_json(_beside(out), about)
         with whole_file(out) as temporary, temporary.open("wb") as file:
             np.save(file, rows)
-        return _existing(Path(out), data.n)
+        return _existing(Path(out), about, data.n)
     return rows
 
 
-def _existing(path: Path, n: int) -> np.ndarray:
-    rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+def _beside(path: Path | str) -> Path:
+    return Path(path).with_suffix(".json")
+
+
+def _existing(path: Path, about: dict[str, Any], n: int) -> np.ndarray:
+    if not _beside(path).exists() or read_json(_beside(path)) != about:
+        raise Refused(f"{path}: was not made of these data by this network; remove it")
+    try:
+        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise PrunerError(f"{path}: damaged ({error}); remove it") from None
     if rows.ndim != 2 or len(rows) != n:
         raise Refused(f"{path}: has shape {rows.shape}, the data have {n} rows; remove the file")
     return rows

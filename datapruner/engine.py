@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import PrunerError
@@ -56,7 +58,8 @@ def fit(
 
     Minimises (weight * losses).mean() of each batch, divided by the rows, never by the sum of the
     weights. The learning rate follows progress: the share of the budget that is used up, in epochs
-    or in steps as the run says.
+    or in steps as the run says. An epoch's last batch, where it is a single row, goes through
+    batch norms by their running statistics, because one row has no spread to divide by.
 
     Args:
         model: takes a batch's x, returns logits (b, C).
@@ -107,7 +110,7 @@ def fit(
             listener.end_epoch(epoch.epoch)
         if test is not None:
             score = evaluate(model, test, device=run.device, precision=run.precision)
-            epoch = Epoch(**{**vars(epoch), "test_accuracy": score})
+            epoch = replace(epoch, test_accuracy=score)
         history.epochs.append(epoch)
         if checkpoint is not None:
             save_checkpoint(checkpoint, model, optimizer, sampler.state_dict(), history, run_id)
@@ -151,8 +154,8 @@ class _Training:
             torch.random.fork_rng(devices),
             precision_of(self.model, self.device, self.run.precision),
         ):
-            torch.manual_seed(seed_for(self.run.seed, "dropout", number))
             for step, batch in enumerate(self.loader(order, epoch=number, train=True)):
+                self._seed(number, step)
                 done = self._progress(number, step, steps, before.steps)
                 totals += self._step(number, batch, weight, done)
                 if show is not None:
@@ -172,6 +175,14 @@ class _Training:
             train_accuracy=accuracy,
         )
 
+    def _seed(self, number: int, step: int) -> None:
+        """Make what the network draws (dropout) a function of the step, whatever a loader drew."""
+        seed = seed_for(self.run.seed, "dropout", number, step)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU as well
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
+
     def _progress(self, number: int, step: int, steps: int, before: int) -> float:
         if self.run.steps:
             return (before + step) / self.run.steps
@@ -183,7 +194,8 @@ class _Training:
         batch = Batch(index, placed(batch.x, self.device), batch.y.to(self.device))
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.run, progress)
-        logits = self.forward(batch.x).float()
+        with _one_row(self.model) if len(index) == 1 < self.loader.batch_size else nullcontext():
+            logits = self.forward(batch.x).float()
         losses = self.loss(logits, batch, progress)
         share = losses if weight is None else losses * weight[index].to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
@@ -252,9 +264,12 @@ def predict(
         order = Fixed(shuffle=False).bind(len(loader.labels), None, loader.readable).draw(0)[0]
     where = pick_device(device)
     place_model(model, where)
-    with evaluating(model), torch.inference_mode(), precision_of(model, where, precision):
+    with evaluating(model):
         for batch in loader(order, train=False):
-            yield batch, model(placed(batch.x, where)).float()
+            # entered for each batch, so that no setting of torch's reaches who asked for it
+            with torch.no_grad(), precision_of(model, where, precision):
+                logits = model(placed(batch.x, where)).float()
+            yield batch, logits
 
 
 @contextmanager
@@ -276,3 +291,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in was_training.items():
             module.training = training
+
+
+@contextmanager
+def _one_row(model: nn.Module) -> Iterator[None]:
+    """Let batch norms in training take the running statistics inside the block, and keep them."""
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

@@ -25,9 +25,12 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device {name!r} is not known; use auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device {name!r}: torch sees no GPU here; use --device cpu")
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not known; use auto, cpu, cuda or cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        seen = torch.cuda.device_count() or "no"
+        raise UsageError(f"device {name!r}: torch sees {seen} GPU here; use --device auto")
     return device
 
 
@@ -41,7 +44,8 @@ def computes_in_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        asks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # since torch 2.6
+        return any(getattr(torch.cpu, ask, bool)() for ask in asks)
     return False
 
 
@@ -60,7 +64,8 @@ def precision_of(model: nn.Module, device: torch.device, precision: str) -> Iter
         True
     """
     if precision == "float32" or (precision == "auto" and not computes_in_bf16(device)):
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
         return
     try:
         classifier(model)

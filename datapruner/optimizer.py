@@ -5,13 +5,18 @@ import math
 import torch
 from torch import nn
 
+from .errors import UsageError
 from .run import Run
 
 
 def make_optimizer(model: nn.Module, run: Run) -> torch.optim.SGD:
     """Return SGD with the run's momentum; weight decay leaves out norms and biases.
 
-    What has one dimension or none (a bias, the scale of a norm) is not decayed.
+    What has one dimension or none (a bias, the scale of a norm) is not decayed, nor a layer norm
+    over several.
+
+    Raises:
+        UsageError: the network has nothing to train.
 
     Example:
         >>> optimizer = make_optimizer(nn.Linear(2, 2), Run(weight_decay=0.1))
@@ -19,9 +24,13 @@ def make_optimizer(model: nn.Module, run: Run) -> torch.optim.SGD:
         [0.1, 0.0]
     """
     trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise UsageError(f"{type(model).__name__} has no parameter that requires a gradient")
+    norms = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters()}
+    spared = norms | {id(p) for p in trained if p.ndim <= 1}
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": run.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trained if id(p) not in spared], "weight_decay": run.weight_decay},
+        {"params": [p for p in trained if id(p) in spared], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(
         [g for g in groups if g["params"]],

@@ -1,16 +1,18 @@
 """record(): train once, and keep the traces that every training-dynamics scorer reads."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from torch import Tensor, nn
 
+from .checkpoint import save_tensors, weights_hash
 from .engine import Progress, fit, predict
+from .errors import Refused, UsageError
 from .loaders import Batch, Loader
 from .recorder import Recorder
 from .run import Run
+from .samplers import Sampler
 from .traces import Record
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def record(
     Raises:
         Refused: the folder holds a record of other data or settings, or without the weights of
             an epoch in `checkpoints`.
+        UsageError: `clean_epochs` that the run does not reach.
 
     Example:
         >>> import datapruner as dp
@@ -114,10 +117,11 @@ def _record_one(
 
     sampler, fingerprints = make_sampler(run, data)
     run_id = run.id(**fingerprints)
-    if path is not None and path.exists():
+    if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         return _read(path, run_id, checkpoints)
     loader = make_loader(data, run)
     model = network(run, data, loader)
+    cleaned = clean_epochs(run, sampler, loader)
     recorder = Recorder(
         data.n,
         path,
@@ -129,7 +133,7 @@ def _record_one(
             "unreadable": (~data.readable).nonzero().flatten().tolist(),
         },
     )
-    listening = _Listening(recorder, model, loader, run, checkpoints)
+    listening = _Listening(recorder, model, loader, run, cleaned, checkpoints)
     checkpoint = recorder.folder / "checkpoint.safetensors" if path is not None else None
     fit(
         model,
@@ -142,16 +146,31 @@ def _record_one(
         progress=progress,
     )
     recorder.about["model_hash"] = save_weights(recorder.folder / "model.safetensors", model)
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
     record = recorder.close()
+    if checkpoint is not None:  # only now: a process killed before this finds it, and goes on
+        (record.folder / checkpoint.name).unlink(missing_ok=True)
     _refuse_without(record, checkpoints)
     return record
 
 
-def _read(path: Path, run_id: str, checkpoints: Sequence[int]) -> Record:
-    from .errors import Refused
+def clean_epochs(run: Run, sampler: Sampler, loader: Loader) -> tuple[int, ...]:
+    """Return the epochs after which a clean pass is due: the run's, or one at a tenth of it.
 
+    Raises:
+        UsageError: the run's budget in steps ends before one of its `clean_epochs`.
+    """
+    epochs = run.epochs
+    if run.steps:  # an epoch's size is taken from the first
+        order, _ = sampler.bind(len(loader.labels), loader.labels, loader.readable).draw(0)
+        epochs = -(-run.steps // -(-len(order) // loader.batch_size))
+    if late := [e for e in run.clean_epochs if e >= epochs]:
+        raise UsageError(f"clean_epochs {late}: {run.steps} steps are only {epochs} epochs here")
+    return tuple(sorted(set(run.clean_epochs))) or (max(1, round(epochs / 10)) - 1,)
+
+
+def _read(path: Path, run_id: str, checkpoints: Sequence[int]) -> Record:
+    if not (path / "record.json").exists():
+        raise Refused(f"{path}: exists and is no record; give another place, or remove it")
     record = Record(path)
     if record.run_id != run_id:
         raise Refused(
@@ -163,8 +182,6 @@ def _read(path: Path, run_id: str, checkpoints: Sequence[int]) -> Record:
 
 
 def _refuse_without(record: Record, checkpoints: Sequence[int]) -> None:
-    from .errors import Refused
-
     if missing := [e for e in checkpoints if e not in record.checkpoints]:
         raise Refused(
             f"{record.folder}: was recorded without keeping the weights after epochs "
@@ -175,14 +192,9 @@ def _refuse_without(record: Record, checkpoints: Sequence[int]) -> None:
 
 def save_weights(path: Path, model: nn.Module) -> str:
     """Write the network's weights beside a record; return 16 hex digits over them."""
-    from .checkpoint import save_tensors
-
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    save_tensors(path, {"model": model.state_dict()}, {"hash": digest.hexdigest()})
-    return digest.hexdigest()
+    digest = weights_hash(model)
+    save_tensors(path, {"model": model.state_dict()}, {"hash": digest})
+    return digest
 
 
 class _Listening:
@@ -194,11 +206,12 @@ class _Listening:
         model: nn.Module,
         loader: Loader,
         run: Run,
+        clean_epochs: tuple[int, ...],
         checkpoints: Sequence[int],
     ) -> None:
         self.recorder, self.model, self.loader, self.run = recorder, model, loader, run
-        self.clean_epochs = run.clean_epochs or (max(1, round(run.epochs / 10)) - 1,)
-        self.checkpoints = {*self.clean_epochs, *checkpoints}
+        self.clean_epochs = clean_epochs
+        self.checkpoints = {*clean_epochs, *checkpoints}
 
     def observe(self, epoch: int, batch: Batch, logits: Tensor, losses: Tensor) -> None:
         """Hand a training batch on."""
@@ -219,4 +232,4 @@ class _Listening:
 
     def resume(self, epoch: int) -> None:
         """Go on before `epoch`."""
-        self.recorder.resume(epoch, [e for e in sorted(self.clean_epochs) if e < epoch])
+        self.recorder.resume(epoch, [e for e in self.clean_epochs if e < epoch])

@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import math
+import operator
+import os
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, get_args
 
 from .errors import UsageError, suggest
 
@@ -26,6 +29,10 @@ class KeepSpec:
 
     folder: str
 
+    def __post_init__(self) -> None:
+        """Refuse what is no path."""
+        _set_typed(self)
+
 
 @dataclass(frozen=True)
 class RS2Spec:
@@ -36,6 +43,9 @@ class RS2Spec:
         replacement: each epoch drawn by itself, instead of walking through a permutation.
         stratified: the same share of every class.
 
+    Raises:
+        UsageError: the fraction is none.
+
     Example:
         >>> RS2Spec(0.1).replacement
         False
@@ -44,6 +54,12 @@ class RS2Spec:
     fraction: float
     replacement: bool = False
     stratified: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a fraction that is none."""
+        _set_typed(self)
+        if not 0 < self.fraction <= 1:
+            raise UsageError(f"rs2 fraction must be above 0 and at most 1, not {self.fraction}")
 
 
 def _unnamed(default: Any, text: str) -> Any:
@@ -104,40 +120,19 @@ class Run:
 
     def __post_init__(self) -> None:
         """Refuse impossible values before any work starts."""
-        for name, least in (("epochs", 1), ("batch_size", 1), ("steps", 0), ("workers", 0)):
+        _set_typed(self)
+        for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        for name, low, high in (
-            ("momentum", 0.0, 1.0),
-            ("warmup", 0.0, 1.0),
-            ("label_smoothing", 0.0, 1.0),
-        ):
-            if not low <= getattr(self, name) < high:
-                raise UsageError(
-                    f"{name} must be in [{low:g}, {high:g}), not {getattr(self, name)}"
-                )
-        for name in ("weight_decay", "clip_norm"):
-            if not getattr(self, name) >= 0:
-                raise UsageError(f"{name} must not be negative, not {getattr(self, name)}")
+        for name in ("momentum", "warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         if not self.lr > 0:
             raise UsageError(f"lr must be above 0, not {self.lr}")
-        for name, known in (
-            ("schedule", ("cosine", "one-cycle", "constant")),
-            ("precision", ("auto", "bf16", "float32")),
-        ):
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"{name}={getattr(self, name)!r}; {suggest(getattr(self, name), known)}"
-                )
-        if isinstance(self.sampler, RS2Spec) and not 0 < self.sampler.fraction <= 1:
-            raise UsageError(
-                f"rs2 fraction must be above 0 and at most 1, not {self.sampler.fraction}"
-            )
-        late = [e for e in self.clean_epochs if not 0 <= e < self.epochs]
-        if late and not self.steps:
-            raise UsageError(
-                f"clean_epochs {late} are outside the run's epochs 0..{self.epochs - 1}"
-            )
+        ends = math.inf if self.steps else self.epochs  # steps: known once the data are
+        if late := [e for e in self.clean_epochs if not 0 <= e < ends]:
+            last = "" if self.steps else f", {self.epochs - 1} the last"
+            raise UsageError(f"clean_epochs {late} are not in the run; 0 is the first epoch{last}")
 
     def changed(self, *, in_id: bool = False) -> dict[str, Any]:
         """Return the fields that differ from their defaults; or with `in_id` those that name it."""
@@ -184,8 +179,6 @@ class Run:
         plain = dict(values)
         if isinstance(plain.get("sampler"), Mapping):
             plain["sampler"] = _sampler(plain["sampler"])
-        if "clean_epochs" in plain:
-            plain["clean_epochs"] = tuple(plain["clean_epochs"])
         return cls(**plain)
 
 
@@ -195,11 +188,66 @@ def _sampler(values: Mapping[str, Any]) -> KeepSpec | RS2Spec:
     for key in values:
         if key not in known:
             raise UsageError(f"sampler has no field {key!r}; {suggest(key, known)}")
+    if known[0] not in values:
+        raise UsageError("sampler needs a field 'folder' (a kept subset) or 'fraction' (RS2)")
     spec: KeepSpec | RS2Spec = kind(**values)
     return spec
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, KeepSpec | RS2Spec):
-        return {f.name: getattr(value, f.name) for f in fields(value)}
+    """Return a field for JSON; a spec without what is at its default, as in `changed`."""
+    if is_dataclass(value):
+        own = ((f, getattr(value, f.name)) for f in fields(value))
+        return {f.name: v for f, v in own if v != f.default}
     return list(value) if isinstance(value, tuple) else value
+
+
+def _set_typed(spec: Any) -> None:
+    """Bring every field to its declared type, so that equal values have equal ids."""
+    for f in fields(spec):
+        object.__setattr__(spec, f.name, _typed(f.name, f.type, getattr(spec, f.name)))
+
+
+def _typed(name: str, kind: Any, value: Any) -> Any:
+    """Return the value as the type says, a whole number from numpy as an int; or refuse it."""
+    allowed = get_args(kind)
+    if value is None and type(None) in allowed:
+        return None
+    if str in (kind, *allowed) and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    if kind is int and hasattr(value, "__index__") and not isinstance(value, bool):
+        return operator.index(value)
+    if kind is float and hasattr(value, "__float__") and not isinstance(value, bool):
+        if math.isfinite(number := float(value)):
+            return number
+    elif kind == tuple[int, ...] and isinstance(value, list | tuple):
+        return tuple(_typed(name, int, one) for one in value)
+    elif value in allowed or isinstance(value, tuple(a for a in allowed if isinstance(a, type))):
+        return value
+    words = [a for a in allowed if isinstance(a, str)]
+    if words and isinstance(value, str):
+        raise UsageError(f"{name}={value!r}; {suggest(value, words)}")
+    names = [str(getattr(a, "__name__", a)).removesuffix("Type") for a in allowed]
+    what = _KINDS.get(kind, " or ".join(names))
+    raise UsageError(f"{name} must be {what}, not {value!r}")
+
+
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "True or False",
+    str: "text",
+    str | None: "text",
+    tuple[int, ...]: "a list of whole numbers",
+}
+_LEAST = {
+    "epochs": 1,
+    "steps": 0,
+    "batch_size": 1,
+    "weight_decay": 0,
+    "clip_norm": 0,
+    "image_size": 0,
+    "workers": 0,
+}

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from .errors import UsageError, suggest
+from .errors import PrunerError, UsageError, suggest
 from .files import read_json
 
 TRACES = ("loss", "margin", "error_norm", "entropy", "shift")
 LEAST_LOG = float(np.log(1e-8))  # log-probabilities are cut off here for `shift`
+_NOTHING = -200.0  # a log-probability whose probability is 0 in float32, and 0 * log 0 is 0
 _HEADER = 512  # bytes kept for a safetensors header that is known only at the end
 TraceName = Literal["loss", "margin", "error_norm", "entropy", "shift"]
 
@@ -33,7 +34,8 @@ def measure(logits: Tensor, labels: Tensor, before: Tensor | None = None) -> tup
     1 - p_y is summed from the other classes, so that it does not round to 0 where p_y rounds to 1.
 
     Args:
-        logits: (b, C), C at least 2.
+        logits: (b, C), C at least 2; finite, or -inf for classes that are masked out, which the
+            label and at least one other may not be.
         labels: (b,) int64.
         before: (b, C) log-probabilities at the visit before; NaN rows where there is none.
 
@@ -45,27 +47,28 @@ def measure(logits: Tensor, labels: Tensor, before: Tensor | None = None) -> tup
         >>> [round(v, 4) for v in rows[:4, 0].tolist()]
         [0.6931, 0.0, 0.7071, 0.6931]
     """
-    logits, places = logits.float(), labels[:, None]
-    own = logits.gather(1, places)
-    others = logits.scatter(1, places, float("-inf"))
-    odds = torch.logsumexp(others, 1, keepdim=True) - own
+    places = labels[:, None]
+    gaps = logits.float() - logits.float().gather(1, places)  # the label's own is 0
+    others = gaps.scatter(1, places, float("-inf"))
+    odds = torch.logsumexp(others, 1, keepdim=True)  # log((1 - p_y) / p_y)
     loss, miss = functional.softplus(odds, threshold=80.0), torch.sigmoid(odds)
-    wrong = torch.softmax(others, 1) * miss
-    log_p = (logits - (own + loss)).scatter(1, places, -loss)
-    p = torch.scatter(wrong, 1, places, torch.exp(-loss))
-    log_p = log_p.clamp_min(LEAST_LOG)
+    spread = torch.softmax(others, 1)  # what the others share of 1 - p_y
+    p = (spread * miss).scatter(1, places, torch.exp(-loss))
+    log_p = gaps - loss
+    floored = log_p.clamp_min(LEAST_LOG)
     if before is None:
         shift = torch.full_like(loss[:, 0], float("nan"))
     else:
-        shift = (p * (log_p - before)).abs().sum(1)
+        shift = (p * (floored - before)).abs().sum(1)
     rows = (
         loss[:, 0],
-        (own - others.amax(1, keepdim=True))[:, 0],
-        (miss[:, 0].square() + wrong.square().sum(1)).sqrt(),
-        -(p * log_p).sum(1),
+        0.0 - others.amax(1),
+        # the factor taken out, because the square of 1 - p_y is 0 in float32 below 1e-23
+        miss[:, 0] * (1 + spread.square().sum(1)).sqrt(),
+        -(p * log_p.clamp_min(_NOTHING)).sum(1),
         shift,
     )
-    return torch.stack(rows), log_p
+    return torch.stack(rows), floored
 
 
 class Record:
@@ -96,9 +99,14 @@ class Record:
         self.epochs, self.seed = int(about["epochs"]), int(about["seed"])
         self.clean_epochs: tuple[int, ...] = tuple(about["clean_epochs"])
         self.fingerprint, self.run_id = str(about["fingerprint"]), str(about["run"])
-        self._training = Rows.read(self.folder / "training.safetensors")
-        self._clean = Rows.read(self.folder / "clean.safetensors")
-        self.labels = torch.from_numpy(np.load(self.folder / "labels.npy", allow_pickle=False))
+        try:
+            self._training = Rows.read(self.folder / "training.safetensors")
+            self._clean = Rows.read(self.folder / "clean.safetensors")
+            self.labels = torch.from_numpy(np.load(self.folder / "labels.npy", allow_pickle=False))
+        except (OSError, ValueError, KeyError) as error:
+            raise PrunerError(
+                f"{self.folder}: the record is damaged ({error}); remove it and record again"
+            ) from None
         self.readable = torch.ones(self.n, dtype=torch.bool)
         self.readable[torch.tensor(about["unreadable"], dtype=torch.int64)] = False
 
@@ -149,27 +157,33 @@ class Rows:
     """
 
     def __init__(self, path: Path, n: int) -> None:
-        self.path, self.n = path, n
+        self.path, self.n, self.rows = path, n, 0
 
     def append(self, rows: NDArray[np.float32]) -> None:
-        """Write one more row (5, n) behind the others."""
-        with self.path.open("ab") as file:
-            if file.tell() == 0:
+        """Write one more row (5, n) behind the others; the first takes the place of an old file."""
+        with self.path.open("ab" if self.rows else "wb") as file:
+            if self.rows == 0:
                 file.write(b"\0" * _HEADER)
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())
+        self.rows += 1
 
     def keep(self, rows: int) -> None:
-        """Forget all but the first `rows`."""
-        if self.path.exists():
+        """Go on behind the first `rows` of an earlier process; the others are forgotten."""
+        self.rows = rows
+        if rows:
+            size = _HEADER + rows * len(TRACES) * self.n * 4
             with self.path.open("rb+") as file:
-                file.truncate(_HEADER + rows * len(TRACES) * self.n * 4)
+                if file.seek(0, 2) < size:
+                    raise PrunerError(f"{self.path}: rows are missing; remove {self.path.parent}")
+                file.truncate(size)
 
     def finish(self) -> None:
         """Write the header, which makes it a whole safetensors file."""
-        if not self.path.exists():
+        if self.rows == 0:
+            self.path.unlink(missing_ok=True)  # of a process that was killed
             return
-        size = self.path.stat().st_size - _HEADER
-        shape = [size // (len(TRACES) * self.n * 4), len(TRACES), self.n]
+        shape = [self.rows, len(TRACES), self.n]
+        size = 4 * self.rows * len(TRACES) * self.n
         header = json.dumps({"traces": {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}})
         with self.path.open("rb+") as file:
             file.write((_HEADER - 8).to_bytes(8, "little") + header.encode().ljust(_HEADER - 8))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from .augment import Normalise
-from .checkpoint import load_tensors, save_tensors
+from .checkpoint import load_tensors, load_weights, save_tensors
 from .engine import Progress, fit
 from .errors import Refused, UsageError
 from .files import write_json
@@ -67,13 +67,14 @@ def train(
         test = open_data(run.data, "test") if test is None else test
     sampler, fingerprints = make_sampler(run, data)
     run_id = run.id(**fingerprints)
-    folder = None if out is None else claim(out, "train", run_id, run, fingerprints)
     loader = make_loader(data, run)
     tester = None if test is None else make_loader(test, run, like=loader)
     model = network(run, data, loader)
+    # last of all, so that a word that is wrong leaves no folder behind
+    folder = None if out is None else claim(out, "train", run_id, run, fingerprints)
     if folder is not None and (folder / "model.safetensors").exists():
         sections, about = load_tensors(folder / "model.safetensors")
-        model.load_state_dict(sections["model"])
+        load_weights(model, sections["model"], folder)
         return model.eval(), History.from_rows(about["history"])
     history = fit(
         model,
