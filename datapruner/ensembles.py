@@ -117,7 +117,9 @@ def ensemble(
         files.append(file)
         if progress is not None:
             progress("ensemble", r + 1, runs)
-    return _gathered(home, (load_tensors(file)[0]["pool"] for file in files), runs)
+    names = Pool._fields if test is not None else Pool._fields[:2]
+    answers = (load_tensors(file)[0]["pool"] for file in files)
+    return _gathered(home, ({name: row[name] for name in names} for row in answers), runs)
 
 
 def pool_of(
@@ -216,8 +218,14 @@ def _correct(model: nn.Module, loader: Loader, n: int, run: Run) -> Tensor:
 def _is_there(file: Path, facts: dict[str, object]) -> bool:
     if not file.exists():
         return False
-    if (held := load_tensors(file)[1]) != facts:
-        raise Refused(f"{file}: is of another run ({held}, this is {facts}); use another folder")
+    held = load_tensors(file)[1]
+    if not facts["test"]:
+        held["test"] = ""  # it was asked about a test set as well, which does not matter
+    if held != facts:
+        raise Refused(
+            f"{file}: is of another run, or was not asked about this test set ({held}, this is "
+            f"{facts}); use another folder, or remove this one to train again"
+        )
     return True
 
 

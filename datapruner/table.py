@@ -30,9 +30,12 @@ class Scores(Mapping[str, Column]):
     Args:
         scores: name -> (n,) numbers; NaN for examples that were not scored.
         labels: (n,) whole numbers, or None where they are not known.
-        flags: name -> (n,) bool; "unreadable" marks examples that do not decode.
+        flags: name -> (n,) bool; "unreadable" marks examples that do not decode, "suspect_label"
+            those whose label is probably wrong.
         runs: name -> (runs, n), the values of each run that a mean was taken over.
         errors: name -> (n,) standard error of the score.
+        suggested: (n,) the label that the networks which judged the labels would give; None where
+            nothing judged them.
         meta: what the scores are of and how they were made, JSON through and through:
             "fingerprint" and "data" (name), "classes", "versions", and "scores" by name.
 
@@ -53,6 +56,7 @@ class Scores(Mapping[str, Column]):
         flags: Mapping[str, ArrayLike] | None = None,
         runs: Mapping[str, ArrayLike] | None = None,
         errors: Mapping[str, ArrayLike] | None = None,
+        suggested: ArrayLike | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
         self._columns = {name: np.asarray(v, np.float32) for name, v in scores.items()}
@@ -60,12 +64,13 @@ class Scores(Mapping[str, Column]):
         self.flags = {name: np.asarray(v, bool) for name, v in (flags or {}).items()}
         self.runs = {name: np.asarray(v, np.float32) for name, v in (runs or {}).items()}
         self._errors = {name: np.asarray(v, np.float32) for name, v in (errors or {}).items()}
+        self.suggested = None if suggested is None else np.asarray(suggested, np.int64)
         self.meta: dict[str, Any] = dict(meta or {})
         if not self._columns:
             raise UsageError("a table needs at least one score")
         self.n = len(next(iter(self._columns.values())))
         single = [*self._columns.values(), *self.flags.values(), *self._errors.values()]
-        single += [] if self.labels is None else [self.labels]
+        single += [labels for labels in (self.labels, self.suggested) if labels is not None]
         if any(c.shape != (self.n,) for c in single) or any(
             c.ndim != 2 or c.shape[1] != self.n for c in self.runs.values()
         ):
@@ -158,14 +163,15 @@ class Scores(Mapping[str, Column]):
             flags=self.flags | other.flags,
             runs={k: self.runs[k] for k in kept if k in self.runs} | other.runs,
             errors={k: self._errors[k] for k in kept if k in self._errors} | other._errors,
+            suggested=self.suggested if other.suggested is None else other.suggested,
             meta=other.meta | self.meta | {"scores": self.meta.get("scores", {}) | made},
         )
 
     def save(self, path: Path | str) -> None:
         """Write a Parquet file, whole or not at all: one row an example.
 
-        Columns: index, label, score.NAME, stderr.NAME, run.SEED.NAME, flag.NAME; `meta` as JSON in
-        the file's metadata under "datapruner".
+        Columns: index, label, score.NAME, stderr.NAME, run.SEED.NAME, flag.NAME, suggested_label;
+        `meta` as JSON in the file's metadata under "datapruner".
 
         Example:
             >>> import tempfile
@@ -186,6 +192,7 @@ class Scores(Mapping[str, Column]):
             seeds = self.meta.get("scores", {}).get(name, {}).get("seeds", range(len(runs)))
             columns |= {f"run.{s}.{name}": v for s, v in zip(seeds, runs, strict=True)}
         columns |= {f"flag.{name}": values for name, values in self.flags.items()}
+        columns |= {} if self.suggested is None else {"suggested_label": self.suggested}
         text = json.dumps({"format": _FORMAT} | self.meta, default=str)
         table = pa.table(columns).replace_schema_metadata({_KEY: text.encode()})
         with whole_file(path) as temporary:
@@ -224,6 +231,7 @@ class Scores(Mapping[str, Column]):
             flags=_starting(columns, "flag."),
             runs={name: np.stack(values) for name, values in runs.items()},
             errors=_starting(columns, "stderr."),
+            suggested=columns.get("suggested_label"),
             meta=meta,
         )
         own, theirs = scores.labels, getattr(data, "labels", None)

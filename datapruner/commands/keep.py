@@ -4,12 +4,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ..errors import PrunerError, UsageError, suggest
 from .options import Common, Say
+
+if TYPE_CHECKING:
+    from ..scores import Scores
 
 
 def keep(
@@ -23,8 +26,8 @@ def keep(
     per_class: bool = False,
     class_floor: float = 0.0,
     calibrate: float = 0.0,
-    offset: float = 0.0,
-    beta: float = 0.0,
+    offset: float | Literal["auto"] = 0.0,
+    beta: float | Literal["auto"] = 0.0,
     strata: int = 50,
     seed: int = 0,
     export: str | None = None,
@@ -42,8 +45,9 @@ def keep(
         per_class: the same share of every class.
         class_floor: least share of its proportional part that each class keeps.
         calibrate: share of what is kept that is drawn at random.
-        offset: share of the highest scores to leave out first (window).
-        beta: share of the hardest examples to leave out first (ccs).
+        offset: share of the highest scores to leave out first (window); auto is the share of
+            suspect labels that `score --suspects` found.
+        beta: share of the hardest examples to leave out first (ccs); auto likewise.
         strata: slices of equal width (ccs).
         seed: of ties and draws.
         export: also write the kept indices to this .txt, .csv or .npy file.
@@ -85,6 +89,9 @@ def _keep(
     if by not in table:
         raise UsageError(f"{path} has no score {by!r}; {suggest(by, table)}")
     readable = ~table.flags["unreadable"] if "unreadable" in table.flags else None
+    for option in ("offset", "beta"):
+        if how[option] == "auto":
+            how[option] = _cut(table, how["fraction"], how["k"], f"{path}: --{option} auto")
     about = {"fingerprint": table.meta.get("fingerprint"), "score": by, "scores": path.name}
     kept = choose(table[by], labels=table.labels, readable=readable, about=about, **how)
     if common.dry_run:
@@ -97,3 +104,15 @@ def _keep(
         print(json.dumps({"folder": out, "kept": len(kept), "n": kept.n, **kept.meta}))
         return
     print(f"kept {len(kept):,} of {kept.n:,} examples by {by}, rule {how['rule']}: {out}")
+
+
+def _cut(table: "Scores", fraction: float | None, k: int | None, what: str) -> float:
+    """Return what `auto` stands for: the share of suspect labels, as far as there is room."""
+    from ..noise import cut_share
+
+    if "suspect_label" not in table.flags:
+        raise UsageError(
+            f"{what} needs suspect labels; make them with: datapruner score --suspects"
+        )
+    share = (k or 0) / int(table.readable.sum()) if fraction is None else fraction
+    return cut_share(table.flags["suspect_label"], table.readable, share)

@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 from ..console import Console
 from ..errors import UsageError
 from ..run import Run
+from .making import (
+    OF_A_RUN,
+    Further,
+    More,
+    Work,
+    of_a_run,
+    of_the_data,
+    refuse_without_runs,
+)
 from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
-from .specs import needs, read_specs
+from .specs import TRACED, needs, read_specs
 
 if TYPE_CHECKING:
-    from ..data import Data
     from ..scores import Scores
-
-TRACED = {"loss", "margin", "error_norm", "entropy", "shift"}
+    from ..traces import Record
 
 
 def score(
@@ -27,14 +34,16 @@ def score(
     out: str | None = None,
     seeds: int = 1,
     encoder: str | None = None,
+    more: More = Further(),  # noqa: B008 - frozen
     training: Train = Training(),  # noqa: B008 - frozen
     opening: Open = Opening(),  # noqa: B008 - frozen
     common: Say = Common(),  # noqa: B008 - frozen
 ) -> None:
     """Rank the examples of a training set: a table of scores and a page of pictures.
 
-    Trains, or embeds, as the scorers need it, once; an interrupted run goes on when the same
-    command is given again.
+    Trains, embeds and takes gradients as the scorers need it, once; an interrupted run goes on when
+    the same command is given again. A small --model can score for a large one that is trained
+    later: proxy scoring.
 
     Args:
         data: what to score; its training split is read.
@@ -44,7 +53,8 @@ def score(
         encoder: network whose features `prototypes` and its kin read, such as torchvision:resnet18;
             default the one that was trained for the scores.
     """
-    _score(data, scorers, out, seeds, encoder, run_of(training, data=data), opening, common)
+    run = run_of(training, data=data)
+    _score(data, scorers, out, seeds, encoder, more, run, opening, common)
 
 
 def _score(
@@ -53,6 +63,7 @@ def _score(
     out: str | None,
     seeds: int,
     encoder: str | None,
+    more: Further,
     run: Run,
     opening: Opening,
     common: Common,
@@ -61,6 +72,7 @@ def _score(
     names, options = read_specs(scorers)
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
+    refuse_without_runs(needs(names), more)
     from ..data import open_data
     from ..training import claim
     from .estimate import estimate, text
@@ -74,65 +86,109 @@ def _score(
         )
         if common.dry_run:
             cost = estimate(run, data, recording=True)
-            cost["seconds"] *= seeds
+            runs = seeds + 0.7 * more.ensemble + 2 * more.suspects + ("rho_loss" in names)
+            cost["seconds"] = round(runs * cost["seconds"], 1)
             print(json.dumps(cost) if common.json else text(cost))
             return
         folder = Path(out or f"runs/{data.name}")
         run_id = run.id(data=data.fingerprint)
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
-        table = _table(data, run, folder, names, options, seeds, encoder, console)
+        work = Work(data, run, folder, more, opening, console)
+        table = _table(work, names, options, seeds, encoder)
+        if more.suspects:
+            _flag_suspects(table, work)
         table.save(folder / "scores.parquet")
         page = write_page(str(folder), opening, data=data)
     _show(table, folder, page, common)
 
 
 def _table(
-    data: "Data",
-    run: Run,
-    folder: Path,
+    work: Work,
     names: list[str],
     options: dict[str, dict[str, Any]],
     seeds: int,
     encoder: str | None,
-    console: Console,
 ) -> "Scores":
     """Make the sources that the scorers read, then score."""
     from ..embedding import embed
-    from ..recording import record
     from ..scores import score as make_scores
 
-    if "prototypes" in names:  # the paper's choice where the number of classes is known
-        options = {
-            **options,
-            "prototypes": {"k": data.num_classes, **options.get("prototypes", {})},
-        }
+    data, run, console = work.data, work.run, work.console
     sources = needs(names)
-    source: Any = {}
-    extra: dict[str, Any] = {}
+    made: dict[str, Any] = {}
     records = []
-    if sources & TRACED or ("embedding" in sources and encoder is None):
+    if sources & (TRACED | OF_A_RUN.keys()) or ("embedding" in sources and encoder is None):
         for i in range(seeds):
             part = f"seed {run.seed + i}, " if seeds > 1 else ""
-            records.append(_recorded(record, data, run, folder, i, console.within(part)))
-        source = records
+            records.append(_recorded(work, i, "vog" in names, part))
+            made |= of_a_run(work, records[-1], sources, part)
+    extra = of_the_data(work, sources)
     if "embedding" in sources:
-        path = (
-            folder / f"embedding-{(encoder or 'recorded').replace('/', '-').replace(':', '-')}.npy"
-        )
+        name = (encoder or "recorded").replace("/", "-").replace(":", "-")
         extra["embedding"] = embed(
-            data, encoder or records[0], run=run, out=path, progress=console.progress
+            data,
+            encoder or records[0],
+            run=run,
+            out=work.folder / f"embedding-{name}.npy",
+            progress=console.progress,
         )
+    source: Any = records
     if not records:
-        source = {"labels": data.labels, "n": data.n, "seed": run.seed, **extra}
-        extra = {}
-    return make_scores(source, names, options=options, extra=extra, data=data)
+        source, extra = {"labels": data.labels, "n": data.n, "seed": run.seed, **extra}, {}
+    options = _known(work, names, options)
+    table = make_scores(source, names, options=options, extra=extra, data=data)
+    table.meta["sources"] = made
+    return table
 
 
-def _recorded(record: Any, data: "Data", run: Run, folder: Path, i: int, progress: Any) -> Any:
+def _recorded(work: Work, i: int, swept: bool, part: str) -> "Record":
+    """Train and record the run of one seed; with `swept`, keep the weights that vog compares."""
     from dataclasses import replace
 
-    one = replace(run, seed=run.seed + i)
-    return record(data, one, folder / "record" / f"seed-{one.seed}", progress=progress)
+    from ..recording import record
+
+    one = replace(work.run, seed=work.run.seed + i)
+    path = work.folder / "record" / f"seed-{one.seed}"
+    checkpoints = work.checkpoints if swept else ()
+    show = work.console.within(part)
+    return record(work.data, one, path, checkpoints=checkpoints, progress=show)
+
+
+def _known(
+    work: Work, names: list[str], options: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Add the options that the data and the network decide, unless they were given."""
+    known: dict[str, dict[str, Any]] = {}
+    if "prototypes" in names:  # the paper's choice where the number of classes is known
+        known["prototypes"] = {"k": work.data.num_classes}
+    if "grand_last_layer" in names:
+        from ..heads import classifier
+        from ..training import make_loader, network
+
+        model = network(work.run, work.data, make_loader(work.data, work.run))
+        known["grand_last_layer"] = {"bias": classifier(model).bias is not None}
+    return options | {name: own | options.get(name, {}) for name, own in known.items()}
+
+
+def _flag_suspects(table: "Scores", work: Work) -> None:
+    """Put into the table which labels are probably wrong, and what they would be."""
+    from ..noise import find_suspects
+
+    show = work.console.within("suspects, ")
+    found = find_suspects(work.data, work.run, work.folder / "suspects", progress=show)
+    table.flags["suspect_label"] = found.flag.numpy()
+    table.suggested = found.suggested.numpy()
+    table.meta["suspects"] = {
+        "method": "AUM of a threshold class, two runs, constant learning rate",
+        "percentile": 99.0,
+        "thresholds": list(found.thresholds),
+        "share": found.share,
+        "epochs": work.run.epochs,
+    }
+    work.console.say(
+        f"{int(found.flag.sum()):,} labels are suspect ({100 * found.share:.1f} %); "
+        "`keep --rule ccs --beta auto` cuts as many"
+    )
 
 
 def _show(table: "Scores", folder: Path, page: Path, common: Common) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 
 from ..errors import UsageError, suggest
+from .making import FROM_ENSEMBLE, OF_A_RUN
 
-# What score() finds by itself in a record, in the data or in a clean pass of the trained network.
-AT_HAND = frozenset(
-    ("n", "seed", "labels", "loss", "margin", "error_norm", "entropy", "shift", "embedding")
-)
+# What `score` finds by itself in the data or a record, or makes: see `making`.
+TRACED = frozenset(("loss", "margin", "error_norm", "entropy", "shift"))
+AT_HAND = TRACED | OF_A_RUN.keys() | FROM_ENSEMBLE
+AT_HAND |= {"n", "seed", "labels", "embedding", "holdout_loss"}
 
 
 def read_specs(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any]]]:
@@ -39,8 +40,8 @@ def read_specs(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any
         needs = [p for p, k in parameters.items() if k.kind is not k.KEYWORD_ONLY]
         if missing := [p for p in needs if p not in AT_HAND]:
             raise UsageError(
-                f"scorer {name!r} needs {', '.join(missing)}, which one recorded run does not "
-                f"give; call datapruner.score({{...}}, [{name!r}]) with them from Python"
+                f"scorer {name!r} needs {', '.join(missing)}, which this command does not make; "
+                f"call datapruner.score({{...}}, [{name!r}]) with them from Python"
             )
         names.append(name)
         known = [p for p, k in parameters.items() if k.kind is k.KEYWORD_ONLY]
