@@ -222,8 +222,9 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
     if kind is float and hasattr(value, "__float__") and not isinstance(value, bool):
         if math.isfinite(number := float(value)):
             return number
-    elif kind == tuple[int, ...] and isinstance(value, list | tuple):
-        return tuple(_typed(name, int, one) for one in value)
+    elif kind == tuple[int, ...]:
+        if isinstance(value, list | tuple):
+            return tuple(_typed(name, int, one) for one in value)
     elif value in allowed or isinstance(value, tuple(a for a in allowed if isinstance(a, type))):
         return value
     words = [a for a in allowed if isinstance(a, str)]
