@@ -18,7 +18,7 @@ from .files import read_json
 
 TRACES = ("loss", "margin", "error_norm", "entropy", "shift")
 LEAST_LOG = float(np.log(1e-8))  # log-probabilities are cut off here for `shift`
-_NOTHING = -200.0  # a log-probability whose probability is 0 in float32, and 0 * log 0 is 0
+_NOTHING = -200.0  # e to this is 0 in float32, so that -inf, with which 0 * -inf is NaN, is not met
 _HEADER = 512  # bytes kept for a safetensors header that is known only at the end
 TraceName = Literal["loss", "margin", "error_norm", "entropy", "shift"]
 
@@ -54,21 +54,33 @@ def measure(logits: Tensor, labels: Tensor, before: Tensor | None = None) -> tup
     loss, miss = functional.softplus(odds, threshold=80.0), torch.sigmoid(odds)
     spread = torch.softmax(others, 1)  # what the others share of 1 - p_y
     p = (spread * miss).scatter(1, places, torch.exp(-loss))
-    log_p = gaps - loss
-    floored = log_p.clamp_min(LEAST_LOG)
+    log_p = (gaps - loss).clamp_min(LEAST_LOG)
     if before is None:
         shift = torch.full_like(loss[:, 0], float("nan"))
     else:
-        shift = (p * (floored - before)).abs().sum(1)
+        shift = (p * (log_p - before)).abs().sum(1)
     rows = (
         loss[:, 0],
         0.0 - others.amax(1),
         # the factor taken out, because the square of 1 - p_y is 0 in float32 below 1e-23
         miss[:, 0] * (1 + spread.square().sum(1)).sqrt(),
-        -(p * log_p.clamp_min(_NOTHING)).sum(1),
+        _entropy(logits.float()),
         shift,
     )
-    return torch.stack(rows), floored
+    return torch.stack(rows), log_p
+
+
+def _entropy(logits: Tensor) -> Tensor:
+    """Return -sum p log p (b,) as a sum of positive terms, so that a small one has its digits.
+
+    With t the logits below the largest, and r the sum of e^t over all but that one, it is
+    log(1 + r) - sum e^t t / (1 + r).
+    """
+    top = logits.argmax(1, keepdim=True)
+    below = (logits - logits.gather(1, top)).clamp_min(_NOTHING)
+    odds = below.exp().scatter(1, top, 0.0)
+    rest = odds.sum(1)
+    return torch.log1p(rest) - (odds * below).sum(1) / (1 + rest)
 
 
 class Record:
