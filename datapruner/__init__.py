@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .by_score import ByScore as ByScore
     from .data import Data as Data
     from .data import open_data as open_data
     from .embedding import embed as embed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .loaders import TensorLoader as TensorLoader
     from .loaders import TorchLoader as TorchLoader
     from .losses import cross_entropy as cross_entropy
+    from .mixed import Mixed as Mixed
     from .models import make_model as make_model
     from .recorder import Recorder as Recorder
     from .recording import record as record
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from .scores import score as score
     from .selection import Selection as Selection
     from .selection import keep as keep
+    from .step_count import steps as steps
     from .traces import Record as Record
     from .training import train as train
     from .wrap import prune as prune
@@ -47,6 +50,9 @@ _HOME = {
     "FFCVLoader": "ffcv",
     "write_beton": "ffcv",
     "InfoBatch": "infobatch",
+    "ByScore": "by_score",
+    "Mixed": "mixed",
+    "steps": "step_count",
     "Batch": "loaders",
     "TensorLoader": "loaders",
     "TorchLoader": "loaders",

@@ -56,7 +56,11 @@ class Cursor:
         self._next, self._skip = int(epoch), 0
 
     def share(self, epoch: int) -> Tensor:
-        """Return the order of this process in an epoch, (m,) int64."""
+        """Return the order of this process in an epoch, (m,) int64.
+
+        Raises:
+            UsageError: nothing is left for it.
+        """
         order, self._weight = self.sampler.draw(epoch)
         if self.ascending:
             order = order.sort().values
@@ -66,6 +70,13 @@ class Cursor:
             order = order if self.ragged else order[:size]
         if self.drop_last:
             order = order[: len(order) // self.batch_size * self.batch_size]
+        if not len(order):
+            cause = (
+                f"less than one batch of {self.batch_size} rows, and the loader has "
+                "drop_last=True; give drop_last=False or a smaller batch_size"
+            )
+            few = f"fewer examples than there are processes ({self.world}); draw more"
+            raise UsageError(f"epoch {epoch} draws {cause if self.drop_last else few}")
         return order
 
     def begin(self) -> list[Tensor]:

@@ -54,3 +54,21 @@ def largest_remainder(
     floors[np.argsort(-remainder, kind="stable")[: left - int(floors.sum())]] += 1
     floors += parts
     return floors
+
+
+def at_least_one(sizes: NDArray[np.int64], k: int) -> list[int]:
+    """Split k over classes in proportion to their sizes, at least one each; k is not below them.
+
+    Example:
+        >>> at_least_one(np.array([10, 6, 1]), 5)  # one for the third, 2.5 and 1.5 for the others
+        [3, 1, 1]
+    """
+    small = np.zeros(len(sizes), bool)
+    while True:
+        left, large = k - int(small.sum()), np.where(small, 0, sizes)
+        below = ~small & (large * (left / large.sum()) < 1 - 1e-9)
+        if not below.any():
+            break
+        small |= below
+    quotas: list[int] = (small + largest_remainder(large, left, sizes)).tolist()
+    return quotas

@@ -4,6 +4,7 @@ A sampler is written down without knowing the data, `RS2(fraction=0.1)`, and bou
 loader or the training loop: `sampler.bind(n, labels)` returns one that can `draw`.
 """
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from .errors import UsageError
 from .loaders import Batch
-from .quotas import largest_remainder
+from .quotas import at_least_one
 from .seeds import generator
 from .streams import Stream
 
@@ -83,13 +84,18 @@ def _bound(sampler: S, **found: Any) -> S:
     return out
 
 
-def _population(n: int, readable: Tensor | None) -> Tensor:
+def _readable(n: int, readable: Tensor | None) -> Tensor | None:
+    """Return which examples can be read, None where all can; a bad mask is a UsageError."""
     if readable is not None and readable.shape != (n,):
         raise UsageError(f"readable has shape {tuple(readable.shape)}, expected ({n},)")
-    everyone = torch.arange(n) if readable is None else readable.nonzero().flatten()
-    if len(everyone) == 0:
+    if n == 0 or (readable is not None and not bool(readable.any())):
         raise UsageError("no readable example to draw from")
-    return everyone
+    return None if readable is None or bool(readable.all()) else readable
+
+
+def _population(n: int, readable: Tensor | None) -> Tensor:
+    some = _readable(n, readable)
+    return torch.arange(n) if some is None else some.nonzero().flatten()
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,12 +150,21 @@ class Fixed(_Deaf):
 
     def draw(self, epoch: int) -> Draw:
         """Return every index of the subset in this epoch's order."""
+        chosen = self._drawable
+        if not self.shuffle:
+            return chosen, self._weight
+        places = torch.randperm(len(chosen), generator=generator(self.seed, "order", epoch))
+        return chosen[places], self._weight
+
+    def size(self, epoch: int) -> int:
+        """Return how many examples an epoch draws."""
+        return len(self._drawable)
+
+    @property
+    def _drawable(self) -> Tensor:
         if self._chosen is None:
             raise UsageError("this Fixed is not bound to data; hand it to prune() or fit()")
-        if not self.shuffle:
-            return self._chosen, self._weight
-        places = torch.randperm(len(self._chosen), generator=generator(self.seed, "order", epoch))
-        return self._chosen[places], self._weight
+        return self._chosen
 
 
 def _places(indices: Any, n: int) -> Tensor:
@@ -202,62 +217,87 @@ class RS2(_Deaf):
 
     Args:
         fraction: share of the (readable) examples in an epoch, above 0 and at most 1; k is
-            fraction * n rounded, at least 1.
+            fraction * n rounded, at least 1. Or a function of progress that returns it, called with
+            epoch / epochs.
         seed: of the draws.
         replacement: draw each epoch by itself.
         stratified: the same share of every class, totals exact by largest remainder, at least one
             of each class. Where k is below the number of classes they take turns, one example
             each. Needs labels.
+        epochs: of the whole training, where fraction is a function; epochs after them go on with
+            the last share.
 
     Raises:
-        UsageError: fraction outside (0, 1], or stratified without labels.
+        UsageError: fraction outside (0, 1] or a function without epochs, stratified without labels
+            or, with a function, with fewer examples than classes.
 
     Example:
         >>> sampler = RS2(fraction=0.5, seed=0).bind(6)
         >>> first, second = sampler.draw(0)[0], sampler.draw(1)[0]
         >>> sorted(torch.cat([first, second]).tolist())
         [0, 1, 2, 3, 4, 5]
+        >>> growing = RS2(fraction=lambda progress: 0.1 + 0.5 * progress, epochs=5).bind(100)
+        >>> [len(growing.draw(epoch)[0]) for epoch in range(6)]
+        [10, 20, 30, 40, 50, 50]
     """
 
-    fraction: float
+    fraction: float | Callable[[float], float]
     seed: int = 0
     replacement: bool = False
     stratified: bool = False
+    epochs: int | None = None
     _groups: tuple[Tensor | None, ...] = field(default=(), init=False, repr=False)  # None: all
     _streams: tuple[Stream, ...] = field(default=(), init=False, repr=False)
     _turns: Stream | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse a fraction that is not one."""
-        if not 0 < self.fraction <= 1:
-            raise UsageError(f"fraction must be above 0 and at most 1, not {self.fraction}")
+        self._fractions()
+
+    def _fractions(self) -> list[float]:
+        """Return the share of each epoch that has one of its own, or the one of all."""
+        if not callable(self.fraction):
+            shares = [self.fraction]
+        elif self.epochs is None or self.epochs < 1:
+            raise UsageError("a fraction that is a function of progress needs epochs, at least 1")
+        else:
+            shares = [self.fraction(epoch / self.epochs) for epoch in range(self.epochs)]
+        for share in shares:
+            if not 0 < share <= 1:
+                raise UsageError(f"fraction must be above 0 and at most 1, not {share}")
+        return shares
 
     def bind(self, n: int, labels: Tensor | None = None, readable: Tensor | None = None) -> "RS2":
         """Return this sampler over `n` examples; a stratified one needs their labels (n,)."""
-        everyone = _population(n, readable)
-        k = max(1, round(self.fraction * len(everyone)))
+        some = _readable(n, readable)
+        m = n if some is None else int(some.sum())
+        sizes = [max(1, round(share * m)) for share in self._fractions()]
         if not self.stratified:
-            members = everyone if len(everyone) < n else None  # None saves the memory
-            stream = Stream(len(everyone), k, self.seed, "rs2/0")
-            return _bound(self, _groups=(members,), _streams=(stream,))
+            members = None if some is None else _population(n, some)  # None saves the memory
+            return _bound(
+                self, _groups=(members,), _streams=(Stream(m, sizes, self.seed, "rs2/0"),)
+            )
         if labels is None:
             raise UsageError("RS2(stratified=True) needs labels; pass labels=(n,) to prune()")
-        groups = _by_class(everyone, labels, n)
-        few = k < len(groups)
-        sizes = np.array([len(g) for g in groups])
-        quotas = [1] * len(groups) if few else _class_quotas(sizes, k)
+        groups = _by_class(_population(n, some), labels, n)
+        few = min(sizes) < len(groups)
+        if few and len(sizes) > 1:
+            raise UsageError(
+                f"a stratified epoch of {min(sizes)} examples is smaller than the {len(groups)} "
+                "classes, which a changing fraction does not allow; raise the fraction"
+            )
+        of_class = np.array([len(g) for g in groups])
+        quotas = [[1] * len(groups) if few else at_least_one(of_class, k) for k in sizes]
         streams = tuple(
-            Stream(len(g), quota, self.seed, f"rs2/{i}")
-            for i, (g, quota) in enumerate(zip(groups, quotas, strict=True))
+            Stream(len(g), own, self.seed, f"rs2/{i}")
+            for i, (g, own) in enumerate(zip(groups, zip(*quotas, strict=True), strict=True))
         )
-        turns = Stream(len(groups), k, self.seed, "rs2/turns") if few else None
+        turns = Stream(len(groups), sizes, self.seed, "rs2/turns") if few else None
         return _bound(self, _groups=tuple(groups), _streams=streams, _turns=turns)
 
     def draw(self, epoch: int) -> Draw:
         """Return the epoch's k examples in random order; all weigh the same."""
-        if not self._streams:
-            raise UsageError("this RS2 is not bound to data; hand it to prune() or fit()")
-        if self._turns is not None:
+        if self.size(epoch) and self._turns is not None:
             return self._few(epoch, self._turns), None
         order = torch.cat([self._of_group(i, epoch) for i in range(len(self._groups))])
         if len(self._groups) > 1:
@@ -266,19 +306,26 @@ class RS2(_Deaf):
             ]
         return order, None
 
+    def size(self, epoch: int) -> int:
+        """Return how many examples an epoch draws."""
+        if not self._streams:
+            raise UsageError("this RS2 is not bound to data; hand it to prune() or fit()")
+        parts = self._streams if self._turns is None else (self._turns,)
+        return sum(stream.size(epoch) for stream in parts)
+
     def _of_group(self, group: int, turn: int) -> Tensor:
         """Return the examples of a group at its turn, the first turn being 0."""
         stream, members = self._streams[group], self._groups[group]
         if self.replacement:
             one = generator(self.seed, f"rs2/drawn/{group}", turn)
-            places = torch.randperm(stream.m, generator=one)[: stream.k]
+            places = torch.randperm(stream.m, generator=one)[: stream.size(turn)]
         else:
             places = stream.group(turn)
         return places if members is None else members[places]
 
     def _few(self, epoch: int, turns: Stream) -> Tensor:
         """Fewer examples than classes: one each of k classes, which take turns."""
-        first = epoch * turns.k  # every class has had this many turns, divided by the classes
+        first = turns.start(epoch)  # every class has had this many turns, divided by the classes
         picks = [
             self._of_group(group, (first + i) // turns.m)
             for i, group in enumerate(turns.group(epoch).tolist())
@@ -293,21 +340,3 @@ def _by_class(everyone: Tensor, labels: Any, n: int) -> list[Tensor]:
         raise UsageError(f"labels have shape {tuple(labels.shape)}, expected ({n},)")
     own, places = labels[everyone].sort(stable=True)
     return list(everyone[places].split(own.unique_consecutive(return_counts=True)[1].tolist()))
-
-
-def _class_quotas(sizes: np.ndarray, k: int) -> list[int]:
-    """Split k over classes in proportion to their sizes, at least one each; k is not below them.
-
-    Example:
-        >>> _class_quotas(np.array([10, 6, 1]), 5)  # one for the third, 2.5 and 1.5 for the others
-        [3, 1, 1]
-    """
-    small = np.zeros(len(sizes), bool)
-    while True:
-        left, large = k - int(small.sum()), np.where(small, 0, sizes)
-        below = ~small & (large * (left / large.sum()) < 1 - 1e-9)
-        if not below.any():
-            break
-        small |= below
-    quotas: list[int] = (small + largest_remainder(large, left, sizes)).tolist()
-    return quotas
