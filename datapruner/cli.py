@@ -6,9 +6,11 @@ from typing import Any
 
 import tyro
 
+from .commands.compare import compare
 from .commands.convert import convert
 from .commands.demo import demo
 from .commands.doctor import doctor
+from .commands.import_ import import_
 from .commands.keep import keep
 from .commands.report import report
 from .commands.score import score
@@ -21,6 +23,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "score": score,
     "keep": keep,
     "train": train,
+    "compare": compare,
+    "import": import_,
     "report": report,
     "convert": convert,
     "scorers": scorers,

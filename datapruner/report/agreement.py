@@ -1,10 +1,11 @@
 """How far scorers rank the examples alike, and how far the seeds of one scorer do."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..ranking import spearman
 from . import formats
 from .grids import heat_map
 from .tables import Figure, Table
@@ -48,23 +49,6 @@ def _matrix(values: Values) -> Values:
     norms[flat] = np.nan
     matrix: Values = np.round(ranks @ ranks.T / np.outer(norms, norms), 12)
     return matrix
-
-
-def spearman(a: Any, b: Any) -> float:
-    """Return the rank correlation over examples that both score; NaN where either is constant.
-
-    Example:
-        >>> spearman([1.0, 2.0, 3.0], [1.0, 4.0, 9.0])
-        1.0
-    """
-    from scipy.stats import rankdata
-
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
-    if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
-        return float("nan")
-    return round(float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]), 12)
 
 
 def seed_spread(scores: "Scores") -> Table | None:
