@@ -12,22 +12,32 @@ from torch import Tensor
 
 from .aum import aum
 from .aum_probability import aum_probability
+from .cal import cal
+from .class_prototypes import class_prototypes
 from .confidence import confidence
+from .contextual_diversity import contextual_diversity
 from .correctness import correctness
 from .ddd import ddd
 from .deepfool import deepfool
 from .dual import dual
+from .duplicates import duplicates
 from .dyn_unc import dyn_unc
 from .el2n import el2n
 from .entropy import entropy
+from .facility_location import facility_location
 from .first_learned import first_learned
 from .forgetting import forgetting
 from .grand import grand
 from .grand_last_layer import grand_last_layer
+from .graph_cut import graph_cut
+from .herding import herding
 from .influence import influence, influence_error
+from .kcenter import kcenter
 from .least_confidence import least_confidence
+from .log_det import log_det
 from .loss import loss
 from .memorization import memorization, memorization_error
+from .moderate import moderate
 from .prototypes import prototypes
 from .random import random
 from .rho_loss import rho_loss
@@ -35,6 +45,7 @@ from .tdds import tdds
 from .top2_margin import top2_margin
 from .variability import variability
 from .vog import vog
+from .zcore_style import zcore_style
 
 __all__ = ["ERRORS", "PASS", "SCORERS"]
 
@@ -71,6 +82,19 @@ SCORERS: dict[str, Callable[..., Tensor]] = {
     "ddd": ddd,
     # an embedding
     "prototypes": prototypes,
+    "kcenter": kcenter,
+    "herding": herding,
+    "facility_location": facility_location,
+    "graph_cut": graph_cut,
+    "log_det": log_det,
+    "duplicates": duplicates,
+    "zcore_style": zcore_style,
+    # an embedding and labels
+    "class_prototypes": class_prototypes,
+    "moderate": moderate,
+    # predictions, and an embedding
+    "contextual_diversity": contextual_diversity,
+    "cal": cal,
 }
 
 # Which pass of a run a scorer's traces come from unless the caller says otherwise: rows recorded

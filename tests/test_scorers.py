@@ -15,8 +15,13 @@ import scorers
 from scorers import ERRORS, PASS, SCORERS
 
 NAMES = sorted(SCORERS)
+# Those that rank in the order of their picks, and may stop early.
+GREEDY = [n for n in NAMES if "limit" in inspect.signature(SCORERS[n]).parameters]
 # Their scores depend on the other rows too, so a slice of them is not the score of the slice.
-SETWISE = {"prototypes", "vog", "random"}
+SETWISE = {
+    *("prototypes", "class_prototypes", "moderate", "cal", "duplicates", "zcore_style"),
+    *("vog", "random", *GREEDY),
+}
 # Wrong labels belong on top of these; rho_loss exists to put them at the bottom.
 HARD = [
     *("el2n", "forgetting", "aum", "aum_probability", "loss", "confidence", "correctness"),
@@ -72,6 +77,18 @@ def test_the_score_of_a_slice_is_the_slice_of_the_score(name):
     given, part = sources(holes=True), torch.arange(20, 75)
     expected = call(SCORERS[name], given)[part]
     torch.testing.assert_close(call(SCORERS[name], chosen(given, part)), expected)
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_a_greedy_ranking_is_a_ladder_of_which_a_limit_gives_the_top(name):
+    given = sources()
+    n = given["n"]
+    whole = call(SCORERS[name], given)
+    assert whole.sort().values.tolist() == list(range(1, n + 1))
+    few = call(SCORERS[name], given, limit=30)
+    assert torch.equal(few, whole.where(whole > n - 30, -1.0))
+    with pytest.raises(ValueError, match="limit=0 must be at least 1"):
+        call(SCORERS[name], given, limit=0)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,10 @@ def of_p(*rows: list[float]) -> Tensor:
     return -torch.tensor(rows, dtype=torch.float64).log().float()
 
 
+def line(*places: float) -> Tensor:
+    return torch.tensor(places, dtype=torch.float32)[:, None]
+
+
 def bits(*rows: str) -> Tensor:
     return torch.tensor([[c == "1" for c in row] for row in rows])
 
@@ -33,6 +37,7 @@ def bits(*rows: str) -> Tensor:
 MARGIN = trace([2, 1, -1, 3], [2, -1, -3, nan], [2, 3, 0, 1])
 RUNS = bits("10", "11", "01", "00")  # two examples, four runs
 EMBEDDING = trace([1, 0], [0.6, 0.8], [-1, 0])
+TRIANGLE = trace([0, 0], [4, 0], [2, 3])
 NEAR = 1 - 2 / sqrt(5)  # 1 - cosine between (1, 0), or (3, 4) / 5, and their direction (2, 1)
 
 ROWS = {
@@ -131,7 +136,65 @@ ROWS = {
     "prototypes": [
         Row((EMBEDDING,), [NEAR, NEAR, 0], {"k": 2}),
         Row((EMBEDDING * torch.tensor([[9.0], [1], [5]]),), [NEAR, NEAR, 0], {"k": 2}),
-        Row((trace([0, 0], [4, 0], [2, 3]),), [sqrt(5), sqrt(5), 2], {"k": 1, "spherical": False}),
+        Row((TRIANGLE,), [sqrt(5), sqrt(5), 2], {"k": 1, "spherical": False}),
+    ],
+    "class_prototypes": [
+        Row((EMBEDDING, torch.tensor([4, 4, 2])), [NEAR, NEAR, 0]),
+        Row((TRIANGLE, torch.zeros(3)), [sqrt(5), sqrt(5), 2], {"spherical": False}),
+        # Opposite rows: a class whose mean has no direction.
+        Row((EMBEDDING[[0, 2]], torch.zeros(2)), [1, 1]),
+    ],
+    # Class 0: the median of each coordinate is (1, 1), distances sqrt 2, 4, 1; class 1: 0.
+    "moderate": [
+        Row(
+            (trace([0, 0], [1, 5], [2, 1], [7, 7]), torch.tensor([0, 0, 0, 1])),
+            [(1 - sqrt(2)) / 2, (1 + sqrt(2)) / 2 - 4, (1 - sqrt(2)) / 2, -(1 + sqrt(2)) / 2],
+        ),
+        Row(
+            (trace([0, 0], [1, 5], [2, 1], [7, 7]), torch.tensor([0, 0, 0, 1])),
+            [-0.5, -1.5, -0.5, -1.5],
+            {"band": "mass"},
+        ),
+    ],
+    # Mean 3.05, so 2.2 first; then 9; 0 is 2.2 from its nearest, and 1 is 1 from 0.
+    "kcenter": [
+        Row((line(0, 1, 2.2, 9),), [2, 1, 4, 3]),
+        Row((line(0, 1, 2.2, 9),), [-1, -1, 4, 3], {"limit": 2}),
+        # Directions (1, 0), (1, 0), (0, 1): the mean is nearest to the former.
+        Row((trace([8, 0], [9, 0], [0, 1]),), [3, 1, 2], {"unit": True}),
+    ],
+    # Mean 2: first 2; then nearest to 4 - 2 = 2: 1; then nearest to 6 - 3 = 3: 5.
+    "herding": [Row((line(0, 1, 2, 5),), [1, 3, 4, 2], {"unit": False})],
+    # Cosines about 1, 0.9, 0: rows 0 and 1 are alike, row 1 is also a little like row 2.
+    "graph_cut": [
+        Row((trace([1, 0], [1, 0.1], [0, 1]),), [2, 3, 1]),
+        Row((trace([1, 0], [1, 0.1], [0, 1]),), [1, 3, 2], {"redundancy": 2.0}),
+    ],
+    # All have the same length but the last, which spans nothing. Two alike: one of them waits.
+    "log_det": [Row((trace([1, 0], [0.8, 0.6], [0, 1], [0, 0]),), [4, 2, 3, 1])],
+    # Sums of cosines: row 2 stands best for the first three; then row 3 for itself alone.
+    "facility_location": [
+        Row((trace([1, 0], [0.9, 0.1], [0.9, 0.3], [0, 1]),), [1, 2, 4, 3]),
+        Row((trace([1, 0], [0.9, 0.1], [0.9, 0.3], [0, 1]),), [-1, -1, 4, 3], {"limit": 2}),
+    ],
+    # The centre is nearer (0, 1): (1, 0) is far from it and first, then one of the copies.
+    "duplicates": [
+        Row((trace([1, 0], [0, 3], [0, 1]),), [2, 1, 0]),
+        Row((trace([1, 0], [0, 3], [0, 1]),), [1, 2, 0], {"first": "near"}),
+    ],
+    # With nobody beside it, an example gains at each of 2 x 5 points.
+    "zcore_style": [Row((trace([3, 4]),), [10], {"projections": 2, "points": 5})],
+    # The mean is (1/2, 1/2) nearly: row 0; then the surest; row 1 is farther from these than 2.
+    "contextual_diversity": [
+        Row((trace([0.5, 0.5], [0.9, 0.1], [0.6, 0.4], [0.01, 0.99]),), [4, 2, 1, 3]),
+    ],
+    # The first two are each other's nearest and alike; the third's is the second.
+    "cal": [
+        Row(
+            (trace([0.9, 0.1], [0.9, 0.1], [0.2, 0.8]), line(0, 1, 3)),
+            [0, 0, 0.9 * log(4.5) - 0.1 * log(8)],
+            {"neighbours": 1},
+        ),
     ],
 }
 
