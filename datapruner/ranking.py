@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import Refused
-from .rules import top
-from .seeds import generator
+from .seeds import hash_rows
 
 FRACTIONS = tuple(tenth / 10 for tenth in range(1, 10))
 
@@ -31,25 +30,38 @@ def spearman(a: Any, b: Any) -> float:
     return round(float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]), 12)
 
 
+def places(scores: ArrayLike, seed: int = 0) -> NDArray[np.int64]:
+    """Return the place of each example in the ranking, 0 for the highest; ties by a seeded hash.
+
+    Example:
+        >>> places([0.1, 0.9, 0.5]).tolist()
+        [2, 0, 1]
+    """
+    values = np.asarray(scores, np.float64)
+    order = np.lexsort((hash_rows(np.arange(len(values)), seed, "ties"), -values))
+    ranks = np.empty(len(values), np.int64)
+    ranks[order] = np.arange(len(values))
+    return ranks
+
+
 def kept_by(scores: ArrayLike, fraction: float, seed: int = 0) -> NDArray[np.bool_]:
-    """Return (n,) bool: what rule `top` keeps of the examples that have a score.
+    """Return (n,) bool: the highest share of the examples that have a score.
 
     Example:
         >>> kept_by([0.1, 0.9, 0.5, np.nan], 2 / 3).tolist()
         [False, True, True, False]
     """
     values = np.asarray(scores, np.float64)
-    scored = np.flatnonzero(np.isfinite(values))
+    scored = np.isfinite(values)
     kept = np.zeros(len(values), bool)
-    size = min(max(round(fraction * len(scored)), 1), len(scored))
-    kept[scored[top(values[scored], size, generator(seed, "ties"))]] = True
+    kept[scored] = places(values[scored], seed) < max(round(fraction * int(scored.sum())), 1)
     return kept
 
 
 def overlap(a: ArrayLike, b: ArrayLike, fraction: float) -> float:
     """Return the share of what one score keeps that the other keeps too; chance is `fraction`.
 
-    Both keep by rule `top`, of the examples that both score. Equal scores of one are ordered by
+    Both keep their highest, of the examples that both score. Equal scores of one are ordered by
     another seed than equal scores of the other, so that ties overlap by chance and no more.
 
     Example:

@@ -175,7 +175,7 @@ def test_what_is_not_given_is_not_there(tmp_path, everything):
     without = [replace(run, history=[]) for run in runs()]
     assert written(tmp_path, results=without).ids == {"results", "provenance"}
     page = written(tmp_path, scores=everything["scores"])
-    assert page.ids == {"pictures", "scores", "agreement", "provenance"}
+    assert page.ids == {"pictures", "suspects", "scores", "agreement", "provenance"}
     page = written(tmp_path, scores=Scores({"aum": np.arange(40)}))
     assert page.ids == {"pictures", "scores", "provenance"}
     page = written(tmp_path, selections=everything["selections"])

@@ -18,6 +18,8 @@ from .outcome import outcome
 from .results import Result
 from .sections import kept_shown, scorers_shown
 from .sheets import sheets
+from .stability import stability
+from .suspects import suspect_labels
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -91,6 +93,8 @@ def write_report(
         scorers=scorers_shown(data, scores, selections) if scores is not None else [],
         agreement=agreement(scores) if scores is not None else None,
         spread=seed_spread(scores) if scores is not None else None,
+        stability=stability(scores) if scores is not None else None,
+        suspects=suspect_labels(data, scores) if scores is not None else None,
         kept=kept_shown(data, selections),
         sheets=sheets(data, scores, by) if scores is not None and by and data.is_image else None,
         provenance=_provenance(data, scores, selections, provenance),
