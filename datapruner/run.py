@@ -3,63 +3,18 @@
 import hashlib
 import json
 import math
-import operator
-import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from .errors import UsageError, suggest
+from .sampler_specs import ByScoreSpec, InfoBatchSpec, sampler_from
+from .sampler_specs import KeepSpec as KeepSpec
+from .sampler_specs import RS2Spec as RS2Spec
+from .typed import set_typed
 
 Schedule = Literal["cosine", "one-cycle", "constant"]
 Precision = Literal["auto", "bf16", "float32"]
-
-
-@dataclass(frozen=True)
-class KeepSpec:
-    """Train on one fixed subset.
-
-    Attributes:
-        folder: where `Selection.save` put it.
-
-    Example:
-        >>> KeepSpec(folder="runs/half").folder
-        'runs/half'
-    """
-
-    folder: str
-
-    def __post_init__(self) -> None:
-        """Refuse what is no path."""
-        _set_typed(self)
-
-
-@dataclass(frozen=True)
-class RS2Spec:
-    """Train on a fresh random subset each epoch (RS2, Okanovic et al. 2023).
-
-    Attributes:
-        fraction: share of the readable examples in an epoch, above 0 and at most 1.
-        replacement: each epoch drawn by itself, instead of walking through a permutation.
-        stratified: the same share of every class.
-
-    Raises:
-        UsageError: the fraction is none.
-
-    Example:
-        >>> RS2Spec(0.1).replacement
-        False
-    """
-
-    fraction: float
-    replacement: bool = False
-    stratified: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse a fraction that is none."""
-        _set_typed(self)
-        if not 0 < self.fraction <= 1:
-            raise UsageError(f"rs2 fraction must be above 0 and at most 1, not {self.fraction}")
 
 
 def _unnamed(default: Any, text: str) -> Any:
@@ -92,7 +47,9 @@ class Run:
     """
 
     data: str | None = _option(None, "what `open_data` is to open; None where data is handed over")
-    sampler: KeepSpec | RS2Spec | None = _option(None, "what an epoch looks at; None is everything")
+    sampler: KeepSpec | RS2Spec | InfoBatchSpec | ByScoreSpec | None = _option(
+        None, "what an epoch looks at; None is everything"
+    )
     model: str = _option("resnet8", "a name from models.MODELS, torchvision:NAME or module:factory")
     epochs: int = _option(10, "passes over what the sampler draws")
     steps: int = _option(0, "optimizer steps to take instead of epochs; 0 leaves it to epochs")
@@ -120,7 +77,7 @@ class Run:
 
     def __post_init__(self) -> None:
         """Refuse impossible values before any work starts."""
-        _set_typed(self)
+        set_typed(self)
         for name, least in _LEAST.items():
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be at least {least}, not {getattr(self, name)}")
@@ -129,6 +86,8 @@ class Run:
                 raise UsageError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         if not self.lr > 0:
             raise UsageError(f"lr must be above 0, not {self.lr}")
+        if self.steps and isinstance(self.sampler, RS2Spec) and self.sampler.final is not None:
+            raise UsageError("a share that changes over the epochs needs epochs; leave steps at 0")
         ends = math.inf if self.steps else self.epochs  # steps: known once the data are
         if late := [e for e in self.clean_epochs if not 0 <= e < ends]:
             last = "" if self.steps else f", {self.epochs - 1} the last"
@@ -170,7 +129,7 @@ class Run:
 
         Example:
             >>> Run.from_dict({"epochs": 2, "sampler": {"fraction": 0.1}}).sampler
-            RS2Spec(fraction=0.1, replacement=False, stratified=False)
+            RS2Spec(fraction=0.1, replacement=False, stratified=False, final=None)
         """
         known = [f.name for f in fields(cls)]
         for key in values:
@@ -178,20 +137,8 @@ class Run:
                 raise UsageError(f"run has no field {key!r}; {suggest(key, known)}")
         plain = dict(values)
         if isinstance(plain.get("sampler"), Mapping):
-            plain["sampler"] = _sampler(plain["sampler"])
+            plain["sampler"] = sampler_from(plain["sampler"])
         return cls(**plain)
-
-
-def _sampler(values: Mapping[str, Any]) -> KeepSpec | RS2Spec:
-    kind: Any = KeepSpec if "folder" in values else RS2Spec
-    known = [f.name for f in fields(kind)]
-    for key in values:
-        if key not in known:
-            raise UsageError(f"sampler has no field {key!r}; {suggest(key, known)}")
-    if known[0] not in values:
-        raise UsageError("sampler needs a field 'folder' (a kept subset) or 'fraction' (RS2)")
-    spec: KeepSpec | RS2Spec = kind(**values)
-    return spec
 
 
 def _plain(value: Any) -> Any:
@@ -202,47 +149,6 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _set_typed(spec: Any) -> None:
-    """Bring every field to its declared type, so that equal values have equal ids."""
-    for f in fields(spec):
-        object.__setattr__(spec, f.name, _typed(f.name, f.type, getattr(spec, f.name)))
-
-
-def _typed(name: str, kind: Any, value: Any) -> Any:
-    """Return the value as the type says, a whole number from numpy as an int; or refuse it."""
-    allowed = get_args(kind)
-    if value is None and type(None) in allowed:
-        return None
-    if str in (kind, *allowed) and isinstance(value, str | os.PathLike):
-        return os.fspath(value)
-    if kind is bool and isinstance(value, bool):
-        return value
-    if kind is int and hasattr(value, "__index__") and not isinstance(value, bool):
-        return operator.index(value)
-    if kind is float and hasattr(value, "__float__") and not isinstance(value, bool):
-        if math.isfinite(number := float(value)):
-            return number
-    elif kind == tuple[int, ...]:
-        if isinstance(value, list | tuple):
-            return tuple(_typed(name, int, one) for one in value)
-    elif value in allowed or isinstance(value, tuple(a for a in allowed if isinstance(a, type))):
-        return value
-    words = [a for a in allowed if isinstance(a, str)]
-    if words and isinstance(value, str):
-        raise UsageError(f"{name}={value!r}; {suggest(value, words)}")
-    names = [str(getattr(a, "__name__", a)).removesuffix("Type") for a in allowed]
-    what = _KINDS.get(kind, " or ".join(names))
-    raise UsageError(f"{name} must be {what}, not {value!r}")
-
-
-_KINDS: dict[Any, str] = {
-    int: "a whole number",
-    float: "a finite number",
-    bool: "True or False",
-    str: "text",
-    str | None: "text",
-    tuple[int, ...]: "a list of whole numbers",
-}
 _LEAST = {
     "epochs": 1,
     "steps": 0,

@@ -1,5 +1,7 @@
 """train(): from a Run to a trained network; and the loaders and networks that a Run names."""
 
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,16 +9,20 @@ import torch
 from torch import nn
 
 from .augment import Normalise
+from .by_score import ByScore
 from .checkpoint import load_tensors, load_weights, save_tensors
 from .engine import Progress, fit
 from .errors import Refused, UsageError
 from .files import write_json
 from .hardware import pick_device
 from .history import History
+from .infobatch import InfoBatch
 from .loaders import Loader, TensorLoader, TorchLoader
 from .losses import Loss
+from .mixed import Mixed
 from .models import make_model
-from .run import KeepSpec, RS2Spec, Run
+from .run import Run
+from .sampler_specs import ByScoreSpec, InfoBatchSpec, KeepSpec, RS2Spec
 from .samplers import RS2, Fixed, Sampler
 
 if TYPE_CHECKING:
@@ -104,18 +110,36 @@ def make_sampler(run: Run, data: "Data") -> tuple[Sampler, dict[str, str]]:
     from .selection import Selection
 
     fingerprints = {"data": data.fingerprint}
-    if isinstance(run.sampler, RS2Spec):
-        spec = run.sampler
-        sampler: Sampler = RS2(
-            spec.fraction, run.seed, replacement=spec.replacement, stratified=spec.stratified
-        )
-    elif isinstance(run.sampler, KeepSpec):
-        selection = Selection.load(run.sampler.folder, data=data)
+    spec = run.sampler
+    if isinstance(spec, KeepSpec):
+        selection = Selection.load(spec.folder, data=data)
         fingerprints["selection"] = selection.fingerprint
-        sampler = Fixed(selection, seed=run.seed)
-    else:
-        sampler = Fixed(seed=run.seed)
-    return sampler, fingerprints
+        return Fixed(selection, seed=run.seed), fingerprints
+    if isinstance(spec, RS2Spec):
+        return _rs2(spec, run), fingerprints
+    if isinstance(spec, InfoBatchSpec):
+        whole = -(-int(data.readable.sum()) // run.batch_size)  # steps of an epoch of everything
+        epochs = -(-run.steps // whole) if run.steps else run.epochs
+        return InfoBatch(epochs, spec.ratio, spec.delta, run.seed), fingerprints
+    if isinstance(spec, ByScoreSpec):
+        own = {f.name: getattr(spec, f.name) for f in fields(spec) if f.name != "random"}
+        by_score = ByScore(**own, seed=run.seed)
+        return Mixed(by_score, spec.random) if spec.random else by_score, fingerprints
+    return Fixed(seed=run.seed), fingerprints
+
+
+def _rs2(spec: RS2Spec, run: Run) -> RS2:
+    share: float | Callable[[float], float] = spec.fraction
+    if spec.final is not None:
+        first, last = spec.fraction, spec.final
+        share = lambda progress: first + (last - first) * progress  # noqa: E731 - a line
+    return RS2(
+        share,
+        run.seed,
+        replacement=spec.replacement,
+        stratified=spec.stratified,
+        epochs=run.epochs,
+    )
 
 
 def make_loader(data: "Data", run: Run, *, like: Loader | None = None) -> Loader:

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..run import Run
+from ..sampler_specs import InfoBatchSpec
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
     """Return examples, steps, parameters, bytes and seconds that training would take.
 
+    What a sampler leaves out as it goes (InfoBatch) is not known beforehand and not taken off.
     Seconds come from the median of six steps on this machine, after two to warm up; evaluation is
     not counted. Memory is what the project adds: the data held, the traces' rows, the weights with
     gradient and momentum; activations are the network's own.
@@ -22,7 +24,7 @@ def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
     sampler, _ = make_sampler(run, data)
     bound = sampler.bind(data.n, data.labels, data.readable)
     per_epoch = len(bound.draw(0)[0])
-    steps = run.steps or run.epochs * -(-per_epoch // run.batch_size)
+    steps = run.steps or _steps(run, bound, data, per_epoch)
     loader = make_loader(data, run)
     model = network(run, data, loader)
     memory = 12 * parameter_count(model)
@@ -37,6 +39,21 @@ def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
         "memory_bytes": memory,
         "seconds": round(step * steps, 1),
     }
+
+
+def _steps(run: Run, sampler: Any, data: "Data", per_epoch: int) -> int:
+    from ..step_count import steps
+
+    if isinstance(run.sampler, InfoBatchSpec):
+        return run.epochs * -(-per_epoch // run.batch_size)
+    return steps(
+        sampler,
+        data.n,
+        epochs=run.epochs,
+        batch_size=run.batch_size,
+        labels=data.labels,
+        readable=data.readable,
+    )
 
 
 def _seconds_a_step(run: Run, data: "Data", loader: Any, model: Any, order: Any) -> float:

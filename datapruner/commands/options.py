@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import tyro
 
-from ..run import KeepSpec, RS2Spec, Run
+from ..run import Run
 
 _OWN = ("data", "sampler")  # these have words of their own on the command line
 
@@ -34,23 +34,6 @@ else:
 def run_of(training: Any, **more: Any) -> Run:
     """Build the Run of the training options; UsageError where they cannot be trained with."""
     return Run(**{f.name: getattr(training, f.name) for f in fields(training)}, **more)
-
-
-def sampler_of(
-    keep: str | None, rs2: float | None, replacement: bool, stratified: bool
-) -> KeepSpec | RS2Spec | None:
-    """Return what --keep or --rs2 say; UsageError when both do, or when an option needs --rs2."""
-    from ..errors import UsageError
-
-    if keep is not None and rs2 is not None:
-        raise UsageError("--keep and --rs2 exclude each other; give one of them")
-    if rs2 is None and (replacement or stratified):
-        raise UsageError(
-            "--replacement and --stratified belong to --rs2; give it, such as --rs2 0.1"
-        )
-    if rs2 is not None:
-        return RS2Spec(rs2, replacement, stratified)
-    return None if keep is None else KeepSpec(keep)
 
 
 @dataclass(frozen=True)

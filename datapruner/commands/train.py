@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from ..console import Console
 from ..errors import PrunerError
 from ..history import History
-from ..run import KeepSpec, RS2Spec, Run
-from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of, sampler_of
+from ..run import Run
+from ..sampler_specs import ByScoreSpec, InfoBatchSpec, KeepSpec, RS2Spec
+from .drawing import Draw, Drawing
+from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -18,29 +20,24 @@ if TYPE_CHECKING:
 def train(
     data: DataWord,
     /,
-    keep: str | None = None,
-    rs2: float | None = None,
-    replacement: bool = False,
-    stratified: bool = False,
     out: str | None = None,
+    drawing: Draw = Drawing(),  # noqa: B008 - frozen
     training: Train = Training(),  # noqa: B008 - frozen
     opening: Open = Opening(),  # noqa: B008 - frozen
     common: Say = Common(),  # noqa: B008 - frozen
 ) -> None:
-    """Train on all, on a kept subset, or on a fresh random subset each epoch.
+    """Train on all, on a kept subset, or on what a sampler draws anew each epoch.
 
-    Prints test accuracy beside the examples seen, the steps taken and the seconds.
+    Prints test accuracy beside the examples seen, the steps taken and the seconds. There are two
+    budgets: with --epochs a smaller share takes fewer steps, with --steps every share takes as
+    many. The learning rate runs its whole course in either.
 
     Args:
         data: what to train on; its test split is read after each epoch.
-        keep: folder that `keep` wrote.
-        rs2: share of the examples drawn anew each epoch.
-        replacement: draw each epoch by itself (with --rs2).
-        stratified: the same share of every class (with --rs2).
         out: folder for the network and its history; an interrupted run goes on from it.
     """
-    sampler = sampler_of(keep, rs2, replacement, stratified)
-    _train(data, out, run_of(training, data=data, sampler=sampler), opening, common)
+    run = run_of(training, data=data, sampler=drawing.spec())
+    _train(data, out, run, opening, common)
 
 
 def _train(word: str, out: str | None, run: Run, opening: Opening, common: Common) -> None:
@@ -83,6 +80,10 @@ def describe(run: Run) -> str:
     what = "all examples"
     if isinstance(run.sampler, RS2Spec):
         what = f"a fresh {100 * run.sampler.fraction:g} % each epoch (RS2)"
+    elif isinstance(run.sampler, InfoBatchSpec):
+        what = f"what InfoBatch leaves, {100 * run.sampler.ratio:g} % of the easy part out"
+    elif isinstance(run.sampler, ByScoreSpec):
+        what = f"{100 * run.sampler.fraction:g} % chosen by {run.sampler.scorer} each epoch"
     elif isinstance(run.sampler, KeepSpec):
         what = f"the subset {run.sampler.folder}"
     return f"{run.model} on {what}, seed {run.seed}"
@@ -97,19 +98,30 @@ def summary(run: Run, data: "Data", history: History) -> dict[str, Any]:
         "examples": history.examples,
         "steps": history.steps,
         "seconds": round(history.seconds, 2),
+        "saved": _saved(run, data, history),
     }
+
+
+def _saved(run: Run, data: "Data", history: History) -> float | None:
+    """Return the share of the visits that InfoBatch left out, None for other samplers."""
+    if not isinstance(run.sampler, InfoBatchSpec) or run.steps:
+        return None
+    whole = int(data.readable.sum()) * len(history.epochs)
+    return round(1 - history.examples / whole, 4)
 
 
 def line(result: dict[str, Any]) -> str:
     """Return the summary as one line.
 
     Example:
-        >>> line({"test_accuracy": 0.9, "examples": 1000, "steps": 10, "seconds": 1.5})
-        'test accuracy 90.00 %, 1,000 examples seen, 10 steps, 1.5 s'
+        >>> found = {"test_accuracy": 0.9, "examples": 750, "steps": 10, "seconds": 1.5}
+        >>> line(found | {"saved": 0.25})
+        'test accuracy 90.00 %, 750 examples seen (25.0 % saved), 10 steps, 1.5 s'
     """
     accuracy = result["test_accuracy"]
     first = "no test split" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %"
+    saved = "" if result["saved"] is None else f" ({100 * result['saved']:.1f} % saved)"
     return (
-        f"{first}, {result['examples']:,} examples seen, {result['steps']:,} steps, "
+        f"{first}, {result['examples']:,} examples seen{saved}, {result['steps']:,} steps, "
         f"{result['seconds']:,.1f} s"
     )
