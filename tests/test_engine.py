@@ -222,10 +222,7 @@ def test_a_loss_that_is_no_longer_finite_is_an_error_by_name(digits, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
-DRAWS = pytest.mark.xfail(strict=True, reason="DataLoader draws a base seed for its workers")
-
-
-@pytest.mark.parametrize("kind", [dp.TensorLoader, pytest.param(dp.TorchLoader, marks=DRAWS)])
+@pytest.mark.parametrize("kind", [dp.TensorLoader, dp.TorchLoader])
 def test_the_global_generators_are_left_alone(digits, kind):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(64, 10))
     loader = kind(digits)
