@@ -53,15 +53,19 @@ class Augment:
         if text == "auto":
             colour = len(shape) == 3 and shape[0] == 3
             return cls(flip=True, crop=max(1, shape[1] // 8)) if colour else cls()
+        if text == "none":
+            return cls()
         out: dict[str, Any] = {}
         for word in filter(None, (w.strip() for w in text.split(","))):
-            name, _, size = word.partition("=")
-            if name == "none":
-                continue
+            name, equals, size = word.partition("=")
+            if word in ("none", "auto"):
+                raise UsageError(f"augment: {word!r} stands alone; leave out the rest of {text!r}")
             if name not in ("flip", "crop", "cutout"):
                 known = ("auto", "none", "flip", "crop=4", "cutout=8")
                 raise UsageError(f"augment: {word!r} is not known; {suggest(word, known)}")
-            if name != "flip" and not size.isdigit():
+            if name == "flip" and equals:
+                raise UsageError(f"augment: flip has no size; write flip instead of {word!r}")
+            if name != "flip" and not (size.isascii() and size.isdigit()):
                 raise UsageError(f"augment: {word!r} needs a size in pixels, such as {name}=4")
             out[name] = True if name == "flip" else int(size)
         return cls(**out)
@@ -96,8 +100,11 @@ class Normalise:
         """
         counts = np.zeros((x.shape[1], 256))
         every = np.arange(len(x)) if rows is None else rows.numpy()
-        for start in range(0, len(every), 4096):
-            part = x.numpy()[every[start : start + 4096]]
+        at_once = max(
+            1, 2**22 // max(1, int(np.prod(x.shape[2:])))
+        )  # bincount makes 8 bytes of each
+        for start in range(0, len(every), at_once):
+            part = x.numpy()[every[start : start + at_once]]
             for channel in range(x.shape[1]):
                 counts[channel] += np.bincount(part[:, channel].ravel(), minlength=256)
         value = np.arange(256) / 255
@@ -143,7 +150,15 @@ def render(
 
     Returns:
         (b, C, H, W) float32 in new memory, on the device of `source`.
+
+    Raises:
+        UsageError: the table is of another number of channels.
     """
+    if len(table) != source.shape[1]:
+        raise UsageError(
+            f"mean and spread of {len(table)} channels for pictures of {source.shape[1]}; "
+            "normalise with what was measured on pictures of this kind"
+        )
     if view is None:
         view, augment = np.zeros((len(rows), 5), np.int32), Augment()
     if source.device.type != "cpu":
@@ -157,30 +172,39 @@ def render(
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
 def _render_numba(source, rows, view, pad, cutout, table, out):  # type: ignore[no-untyped-def]
-    """Gather, crop, flip, cut out and normalise in one pass over the output."""
+    """Gather, crop, flip, cut out and normalise in one pass over the output.
+
+    Output columns from `begin` to `end` show the picture, the others lie outside it. The innermost
+    loops count in unsigned numbers, which spares numba the check for negative indices: a quarter of
+    the time.
+    """
     channels, height, width = source.shape[1:]
     for b in range(len(rows)):
         top, left = view[b, 0] - pad, view[b, 1] - pad
         flip = view[b, 2] != 0
+        begin = min(width, max(0, left if flip else -left))
+        end = max(begin, min(width, width + left if flip else width - left))
+        first, last = numba.uint64(begin), numba.uint64(end)
+        shift = numba.uint64(width - 1 + left if flip else left)  # wraps below 0, and back
         y0, x0 = view[b, 3] - cutout // 2, view[b, 4] - cutout // 2
         row = rows[b]
         for c in range(channels):
-            black = table[c, 0]
+            value = table[c]
             for i in range(height):
                 y = i + top
+                line = out[b, c, i]
                 if y < 0 or y >= height:
-                    for j in range(width):
-                        out[b, c, i, j] = black
-                elif flip:
-                    for j in range(width):
-                        x = width - 1 - j + left
-                        inside = x >= 0 and x < width
-                        out[b, c, i, j] = table[c, source[row, c, y, x]] if inside else black
+                    line[:] = value[0]
+                    continue
+                pixels = source[row, c, y]
+                line[:begin] = value[0]
+                line[end:] = value[0]
+                if flip:
+                    for j in range(first, last):
+                        line[j] = value[pixels[shift - j]]
                 else:
-                    for j in range(width):
-                        x = j + left
-                        inside = x >= 0 and x < width
-                        out[b, c, i, j] = table[c, source[row, c, y, x]] if inside else black
+                    for j in range(first, last):
+                        line[j] = value[pixels[shift + j]]
             for i in range(max(0, y0), min(height, y0 + cutout)):
                 for j in range(max(0, x0), min(width, x0 + cutout)):
                     out[b, c, i, j] = 0.0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .errors import UsageError
-from .loaders import Batch
+from .loaders import Batch, in_batches
 from .samplers import Sampler
 
 
@@ -50,10 +50,22 @@ class Cursor:
         self._next, self._skip, self._given = 0, 0, 0
         self._weight: Tensor | None = None
         self._open = False
+        self._shared: tuple[int, Tensor] | None = None
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next pass this epoch; without it each pass is the epoch after the last."""
-        self._next, self._skip = int(epoch), 0
+        """Make the next pass this epoch; without it each pass is the epoch after the last.
+
+        Ends the pass under way. After `load_state_dict` in the middle of an epoch, setting that
+        same epoch, as many loops do at the start of each, still gives what was left of it.
+
+        Raises:
+            UsageError: the epoch is negative.
+        """
+        if epoch < 0:
+            raise UsageError(f"epoch {epoch} is negative; the first is 0")
+        self.end()
+        if epoch != self._next:
+            self._next, self._skip = int(epoch), 0
 
     def share(self, epoch: int) -> Tensor:
         """Return the order of this process in an epoch, (m,) int64.
@@ -79,13 +91,20 @@ class Cursor:
             raise UsageError(f"epoch {epoch} draws {cause if self.drop_last else few}")
         return order
 
+    def _drawn(self, epoch: int) -> Tensor:
+        """Return `share(epoch)`, drawn once: loops ask for the length again and again."""
+        if self._shared is None or self._shared[0] != epoch:
+            self._shared = epoch, self.share(epoch)
+        return self._shared[1]
+
     def begin(self) -> list[Tensor]:
         """Begin a pass: return what its batches are to hold, less what was given before a stop."""
         self.end()
         epoch, skip = self._next, self._skip
+        parts = in_batches(self._drawn(epoch), self.batch_size)[skip:]
         self._next, self._skip = epoch + 1, 0
         self.epoch, self._given, self._open, self.indices = epoch, skip, True, None
-        return list(self.share(epoch).split(self.batch_size))[skip:]
+        return parts
 
     def gave(self, indices: Tensor) -> None:
         """Take note that a batch was handed over."""
@@ -95,12 +114,12 @@ class Cursor:
     def end(self) -> None:
         """End the pass under way, if there is one."""
         if self._open:
-            self._open = False
+            self._open, self._shared = False, None
             self.sampler.end_epoch(self.epoch)
 
     def __len__(self) -> int:
         epoch = self.epoch if self._open else self._next
-        return -(-len(self.share(epoch)) // self.batch_size)
+        return -(-len(self._drawn(epoch)) // self.batch_size)
 
     def observe(self, losses: Tensor) -> Tensor:
         """Hand the losses of the batch at hand to the sampler; return their weighted mean.
@@ -126,20 +145,37 @@ class Cursor:
         self.sampler.observe(self.epoch, Batch(self.indices, nothing, nothing), None, rows)
         if self._weight is None:
             return losses.mean()
-        return (self._weight[self.indices].to(losses) * losses).mean()
+        weight = self._weight[self.indices].to(losses.device)  # in float32, so half becomes float32
+        return (weight * losses).mean()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, in the middle of an epoch too."""
-        if not self._open:
-            return {
-                "epoch": self._next,
-                "batches": self._skip,
-                "sampler": self.sampler.state_dict(),
-            }
-        return {"epoch": self.epoch, "batches": self._given, "sampler": self.sampler.state_dict()}
+        """Return where the loader stands, in the middle of an epoch too.
+
+        A pass that was broken off counts as under way until the next begins or `set_epoch` is
+        called: what was left of it is what a loader that goes on from here gives first.
+        """
+        epoch, batches = (self.epoch, self._given) if self._open else (self._next, self._skip)
+        return {
+            "epoch": epoch,
+            "batches": batches,
+            "batch_size": self.batch_size,
+            "world": self.world,
+            "sampler": self.sampler.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`: the next pass gives what was left of that epoch."""
+        """Go on from `state_dict()`: the next pass gives what was left of that epoch.
+
+        Raises:
+            UsageError: the state is of the middle of an epoch with other batches.
+        """
+        for name, here in (("batch_size", self.batch_size), ("world", self.world)):
+            there = state.get(name, here)
+            if state["batches"] and there != here:
+                raise UsageError(
+                    f"the state is of the middle of an epoch with {name} {there}, here it is "
+                    f"{here}; go on with {there}, or from the end of an epoch"
+                )
         self.sampler.load_state_dict(state["sampler"])
-        self._open, self.indices = False, None
+        self._open, self.indices, self._shared = False, None, None
         self._next, self._skip = int(state["epoch"]), int(state["batches"])

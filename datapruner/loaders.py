@@ -1,17 +1,16 @@
 """Loaders: an order of full-set indices goes in, batches come out in exactly that order."""
 
-import random
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from .augment import Augment, Normalise, render, views
-from .errors import UsageError
-from .seeds import seed_for
+from .errors import PrunerError, UsageError
+from .examples import Examples, Key, stacked
+from .seeds import generator
 
 if TYPE_CHECKING:
     from .data import Data
@@ -62,6 +61,16 @@ def checked_order(order: Tensor, n: int) -> Tensor:
     return order
 
 
+def in_batches(order: Tensor, size: int) -> list[Tensor]:
+    """Cut an order (m,) in batches, the last of which may be smaller; none when it is empty.
+
+    Example:
+        >>> [part.tolist() for part in in_batches(torch.arange(5), 2)]
+        [[0, 1], [2, 3], [4]]
+    """
+    return list(order.split(size)) if len(order) else []
+
+
 class TensorLoader:
     """Gives batches of a data set that is held in memory; the default for small pictures.
 
@@ -100,22 +109,21 @@ class TensorLoader:
         if data.x is None:
             raise UsageError(f"{data.name} is not held in memory; use TorchLoader")
         self.labels, self.readable = data.labels, data.readable
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed = _whole(batch_size), seed
         self.x = data.x.to(device)
         self.pictures = data.x.dtype == torch.uint8 and data.x.ndim == 4
         self.normalise: Normalise | None = None
         if self.pictures:
             self.augment = Augment.parse(augment, tuple(data.x.shape[1:]))
-            rows = data.readable.nonzero().flatten()
-            self.normalise = normalise or Normalise.of(data.x, rows)
+            self.normalise = normalise or Normalise.of(data.x, _readable(data))
             self.table = self.normalise.table().to(device)
         else:
-            self.augment = _no_pictures(augment, data.name)
+            self.augment = _no_augment(augment, data.name)
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
         """Give the examples of `order` (m,) in that order, `batch_size` at a time."""
         order = checked_order(order, len(self.labels))
-        for index in order.split(self.batch_size):
+        for index in in_batches(order, self.batch_size):
             yield Batch(index, self._rows(index, epoch, train), self.labels[index])
 
     def _rows(self, index: Tensor, epoch: int, train: bool) -> Tensor:
@@ -145,6 +153,9 @@ class TorchLoader:
         image_size: side that photographs are brought to: a random resized crop and flip in
             training, the centre in scoring. Needed where pictures differ in size.
 
+    Raises:
+        UsageError: no example is readable, or the augmentation does not fit.
+
     Example:
         >>> from datapruner import open_data
         >>> loader = TorchLoader(open_data("digits"), batch_size=4)
@@ -165,32 +176,51 @@ class TorchLoader:
         image_size: int = 0,
     ) -> None:
         self.labels, self.readable = data.labels, data.readable
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.workers = _whole(batch_size), seed, workers
         self._keys = _Keys(batch_size)
-        self._views = _Views(data.dataset, seed, image_size, data.is_image)
+        self._examples = Examples(data.dataset, seed, image_size, data.is_image)
         self._loader: DataLoader[Any] = DataLoader(
-            self._views,
+            self._examples,
             batch_sampler=self._keys,
             num_workers=workers,
             pin_memory=pin_memory,
             persistent_workers=workers > 0,
+            collate_fn=stacked,
+            generator=generator(seed, "workers"),  # else each pass draws from the global one
         )
-        first = int(data.readable.nonzero()[0])
-        example = self._views[(first, 0, False)][0]
+        self._pass: object = None
+        example = self._examples[int(_readable(data)[0]), 0, False]
         self.pictures = example.dtype == torch.uint8 and example.ndim == 3
-        self.normalise, self.augment = normalise, Augment()
+        self.normalise = normalise
+        if self.pictures and not image_size:
+            self.augment = Augment.parse(augment, tuple(example.shape))
+        else:
+            self.augment = _no_augment(augment, data.name)
         if self.pictures:
-            own = "none" if image_size else augment
-            self.augment = Augment.parse(own, tuple(example.shape))
-            self.normalise = normalise or self._measured(data)
+            self.normalise = normalise or self._measured(data, image_size)
             self.table = self.normalise.table()
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
-        """Give the examples of `order` (m,) in that order, `batch_size` at a time."""
+        """Give the examples of `order` (m,) in that order, `batch_size` at a time.
+
+        Raises:
+            UsageError: an index is outside the data set, or, with workers, another pass began
+                before this one was through.
+        """
         order = checked_order(order, len(self.labels))
         self._keys.order, self._keys.epoch, self._keys.train = order, epoch, train
-        parts = order.split(self.batch_size)
-        for index, (x, _) in zip(parts, self._loader, strict=True):
+        this = self._pass = object()
+        batches = iter(self._loader)
+        for index in in_batches(order, self.batch_size):
+            if self.workers and self._pass is not this:  # its workers read for the later one now
+                raise UsageError(
+                    "a later pass over this loader has ended this one; finish a pass before the "
+                    "next, or use another loader"
+                )
+            try:
+                x = next(batches)
+            except PrunerError as error:
+                raise _in_one_line(error) from None
             yield Batch(index, self._finished(x, index, epoch, train), self.labels[index])
 
     def _finished(self, x: Tensor, index: Tensor, epoch: int, train: bool) -> Tensor:
@@ -201,18 +231,17 @@ class TorchLoader:
             view = views(index.numpy(), self.augment, tuple(x.shape[1:]), self.seed, epoch)
         return render(x, torch.arange(len(x)), view, self.augment, self.table)
 
-    def _measured(self, data: "Data") -> Normalise:
-        rows = data.readable.nonzero().flatten()
-        if data.x is not None:
+    def _measured(self, data: "Data", image_size: int) -> Normalise:
+        rows = _readable(data)
+        if data.x is not None and not image_size:
             return Normalise.of(data.x, rows)
-        sample = torch.Generator().manual_seed(seed_for(0, "normalise"))
-        chosen = rows[torch.randperm(len(rows), generator=sample)[:2048].sort().values]
-        pictures = [self._views[(i, 0, False)][0] for i in chosen.tolist()]
-        return Normalise.of(torch.stack(pictures))
+        sample = torch.randperm(len(rows), generator=generator(0, "normalise"))[:2048]
+        keys = [(i, 0, False) for i in rows[sample].sort().values.tolist()]
+        return Normalise.of(stacked(self._examples.__getitems__(keys)))
 
 
-class _Keys(Sampler[list[tuple[int, int, bool]]]):
-    """The batch sampler of TorchLoader: what is to be read, as (index, epoch, train).
+class _Keys(Sampler[list[Key]]):
+    """The batch sampler of TorchLoader: what is to be read.
 
     It lives in the main process, so workers that persist read the order of the epoch at hand.
     """
@@ -221,68 +250,39 @@ class _Keys(Sampler[list[tuple[int, int, bool]]]):
         self.order, self.epoch, self.train = torch.zeros(0, dtype=torch.int64), 0, True
         self.batch_size = batch_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, bool]]]:
-        for part in self.order.split(self.batch_size):
-            yield [(i, self.epoch, self.train) for i in part.tolist()]
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, train = self.epoch, self.train  # of this pass, also when the next has begun
+        parts = in_batches(self.order, self.batch_size)
+        return ([(i, epoch, train) for i in part.tolist()] for part in parts)
 
     def __len__(self) -> int:
         return -(-len(self.order) // self.batch_size)
 
 
-class _Views(Dataset[Any]):
-    """The data set read through keys: example i as epoch e sees it, as a tensor."""
-
-    def __init__(self, dataset: Any, seed: int, image_size: int, pictures: bool) -> None:
-        self.dataset, self.seed = dataset, seed
-        self.image_size, self.is_image = image_size, pictures
-
-    def __getitem__(self, key: tuple[int, int, bool]) -> tuple[Tensor, int]:
-        index, epoch, train = key
-        with _seeded(seed_for(self.seed, "view", epoch if train else -1, index)):
-            x, y = self.dataset[index]
-            x = self._tensor(x, train)
-        return x, int(y)
-
-    def _tensor(self, x: Any, train: bool) -> Tensor:
-        if not self.is_image:
-            return torch.as_tensor(x)
-        if self.image_size:
-            x = _photo(x, self.image_size, train)
-        if isinstance(x, Tensor):
-            return x
-        array = np.array(x)
-        return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
+def _whole(batch_size: int) -> int:
+    if batch_size < 1:
+        raise UsageError(f"batch_size={batch_size} must be at least 1")
+    return batch_size
 
 
-def _photo(x: Any, size: int, train: bool) -> Any:
-    """Bring a photograph to size x size: random resized crop and flip, or the centre."""
-    from .vision import torchvision
-
-    transforms = torchvision("transforms")
-    if train:
-        return transforms.RandomHorizontalFlip()(transforms.RandomResizedCrop(size)(x))
-    return transforms.CenterCrop(size)(transforms.Resize(round(size * 256 / 224))(x))
+def _readable(data: "Data") -> Tensor:
+    rows = data.readable.nonzero().flatten()
+    if len(rows) == 0:
+        raise UsageError(f"{data.name} has no readable example; nothing to load")
+    return rows
 
 
-class _seeded:  # noqa: N801 - used as a function
-    """Seed the three generators that transforms use, and put them back as they were."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
-
-    def __enter__(self) -> None:
-        self.before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-        torch.manual_seed(self.seed)
-        np.random.seed(self.seed & 0xFFFFFFFF)  # noqa: NPY002 - the user's transforms read it
-        random.seed(self.seed)
-
-    def __exit__(self, *_: object) -> None:
-        torch.set_rng_state(self.before[0])
-        np.random.set_state(self.before[1])  # noqa: NPY002
-        random.setstate(self.before[2])
-
-
-def _no_pictures(augment: str, name: str) -> Augment:
+def _no_augment(augment: str, name: str) -> Augment:
     if augment not in ("auto", "none"):
-        raise UsageError(f"{name} does not hold pictures; augment must be auto or none")
+        raise UsageError(
+            f"{name}: augment={augment!r} is for uint8 pictures of one size, which these are not "
+            "or are made by image_size; leave it at auto or none"
+        )
     return Augment()
+
+
+def _in_one_line(error: PrunerError) -> PrunerError:
+    """Take the error out of the traceback that a worker process sends it in."""
+    text = str(error).rstrip()
+    name = f"{type(error).__module__}.{type(error).__qualname__}: "
+    return type(error)(text.rsplit(name, 1)[-1]) if "Original Traceback" in text else error

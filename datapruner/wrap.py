@@ -32,7 +32,7 @@ def prune(
     Dataset, batch size, workers, collate function, pinning, drop_last and generator stay as they
     are; a loader that did not shuffle gives each epoch's examples in index order. Rank and world
     are read from a DistributedSampler: every rank draws the same order and takes its share of it,
-    order[rank::world].
+    order[rank::world]. Weights of a Selection or a sampler count in `observe(losses)`.
 
     Args:
         loader: a torch DataLoader over a map-style dataset, or an ffcv Loader.
@@ -47,8 +47,8 @@ def prune(
         `set_epoch(epoch)`, `state_dict()` and `load_state_dict(state)`.
 
     Raises:
-        UsageError: an iterable dataset, a batch sampler or sampler of somebody's own, or a sampler
-            that does not fit the dataset.
+        UsageError: an iterable dataset, a batch sampler or sampler of somebody's own, a loader that
+            is pruned already, or a sampler that does not fit the dataset.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -56,16 +56,21 @@ def prune(
         >>> [batch.tolist() for batch in loader], len(loader)
         ([[1, 3, 5, 7], [9]], 2)
     """
+    if isinstance(getattr(loader, "_cursor", None), Cursor):
+        raise UsageError(
+            "the loader is pruned already; prune loader.original, with the sampler that is wanted"
+        )
     if isinstance(loader, DataLoader):
         return PrunedLoader(loader, sampler, labels=labels, ragged=ragged)
     if type(loader).__module__.split(".")[0] == "ffcv":
         from .ffcv import prune_ffcv
 
         return prune_ffcv(loader, as_sampler(sampler, 0), labels=labels, ragged=ragged)
-    raise UsageError(
-        f"prune() takes a torch DataLoader or an ffcv Loader, not {type(loader).__name__}; wrap "
-        "the dataset in a DataLoader first"
-    )
+    name = type(loader).__name__
+    cure = "wrap the dataset in a DataLoader first"
+    if type(loader).__module__.split(".")[0] == __package__:
+        cure = f"hand fit() the {name} and the sampler, it gives what the sampler draws"
+    raise UsageError(f"prune() takes a torch DataLoader or an ffcv Loader, not {name}; {cure}")
 
 
 def as_sampler(sampler: Any, seed: int) -> Sampler:
@@ -81,7 +86,7 @@ def as_sampler(sampler: Any, seed: int) -> Sampler:
     if hasattr(sampler, "draw") and hasattr(sampler, "bind"):
         bound: Sampler = sampler
         return bound
-    if hasattr(sampler, "indices") or isinstance(sampler, Tensor | list | tuple):
+    if hasattr(sampler, "indices") or isinstance(sampler, Tensor | list | tuple | range):
         return Fixed(sampler, seed=seed)
     if hasattr(sampler, "__array__"):
         return Fixed(torch.as_tensor(sampler), seed=seed)
@@ -148,13 +153,19 @@ class PrunedLoader:
         """Begin the next epoch; a pass that is broken off was an epoch all the same."""
         parts = self._cursor.begin()
         self._order.parts = parts
-        return self._pass(parts, iter(self.loader), self._cursor.epoch)
+        return self._pass(parts, iter(self.loader))
 
-    def _pass(self, parts: list[Tensor], batches: Iterator[Any], epoch: int) -> Iterator[Any]:
-        for indices, batch in zip(parts, batches, strict=True):
+    def _pass(self, parts: list[Tensor], batches: Iterator[Any]) -> Iterator[Any]:
+        for indices in parts:
+            if self._order.parts is not parts:  # persistent workers read for the later one now
+                raise UsageError(
+                    "a later pass over this loader has ended this one; finish or leave a pass "
+                    "before the next begins"
+                )
+            batch = next(batches)
             self._cursor.gave(indices)
             yield batch
-        if self._cursor.epoch == epoch:
+        if self._order.parts is parts:
             self._cursor.end()
 
     def __len__(self) -> int:
@@ -198,8 +209,8 @@ class _Batches(TorchSampler[Any]):
         self.alone = alone
 
     def __iter__(self) -> Iterator[Any]:
-        for part in self.parts:
-            yield int(part[0]) if self.alone else part.tolist()
+        parts = self.parts  # of this pass, also when the next has begun
+        return (int(part[0]) if self.alone else part.tolist() for part in parts)
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -212,10 +223,11 @@ def _order_of(loader: DataLoader[Any]) -> tuple[bool, int, int, int]:
             f"{type(loader.dataset).__name__} is an IterableDataset, which has no indices to keep; "
             "give the DataLoader a map-style dataset (__getitem__ and __len__)"
         )
-    if loader.batch_size is not None and type(loader.batch_sampler) is not BatchSampler:
+    batches = loader.batch_sampler
+    if batches is not None and (loader.batch_size is None or type(batches) is not BatchSampler):
         raise UsageError(
-            f"the loader has a batch sampler of its own ({type(loader.batch_sampler).__name__}); "
-            "build it with batch_size= and shuffle= instead, so that prune() can set the order"
+            f"the loader has a batch sampler of its own ({type(batches).__name__}); build it with "
+            "batch_size= and shuffle= instead, so that prune() can set the order"
         )
     if not getattr(loader, "in_order", True):
         raise UsageError("the loader has in_order=False; build it with in_order=True")
