@@ -17,7 +17,7 @@ import torch  # noqa: E402
 from toy_record import TRACES, toy_record  # noqa: E402
 from wrong_variants import KEPT, WRONG, Wrong, measure  # noqa: E402
 
-from scorers import PASS, SCORERS  # noqa: E402
+from scorers import BUDGETED, PASS, SCORERS  # noqa: E402
 
 # Authors, a year, and a quoted title or an arXiv number where one follows.
 PAPER = (
@@ -32,8 +32,9 @@ follows, then wrong forms of it, each one run beside ours.
 
 ## Definitions
 
-Every score is (n,) float32, high is kept first; what high means is said. Sources are the positional
-parameters. The pass is the one that they come from by default, where they come from a pass.
+Every score is (n,) float32, high is kept first; what high means is said. Those that take `k` choose
+so many, with weights, instead. Sources are the positional parameters. The pass is the one that they
+come from by default, where they come from a pass.
 
 | scorer | definition | high means | sources | pass | paper |
 |---|---|---|---|---|---|
@@ -78,12 +79,13 @@ def _definition(name: str) -> str:
     prose = " ".join(rest.partition("\nArgs:")[0].split())
     high = re.search(r"High means (.*?)[.;:] ", prose)
     papers = [match[0].strip() for match in re.finditer(PAPER, prose)]
-    if not high or not papers:
+    if not (high or name in BUDGETED) or not papers:
         raise SystemExit(f"{name}: the docstring does not say what high means, or names no paper")
     parameters = inspect.signature(SCORERS[name]).parameters.values()
     sources = ", ".join(f"`{p.name}`" for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
     side = PASS[name] if PASS[name] == "clean" or any(f"`{t}`" in sources for t in TRACES) else ""
-    cells = [f"`{name}`", first.rstrip("."), high[1], sources, side, "; ".join(papers)]
+    means = high[1] if high else "chosen, with a weight"
+    cells = [f"`{name}`", first.rstrip("."), means, sources, side, "; ".join(papers)]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

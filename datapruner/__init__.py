@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .scores import score as score
     from .selection import Selection as Selection
     from .selection import keep as keep
+    from .spending import select as select
     from .step_count import steps as steps
     from .traces import Record as Record
     from .training import train as train
@@ -65,6 +66,7 @@ _HOME = {
     "score": "scores",
     "Selection": "selection",
     "keep": "selection",
+    "select": "spending",
     "Record": "traces",
     "Recorder": "recorder",
     "record": "recording",

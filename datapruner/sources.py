@@ -37,6 +37,14 @@ SOURCES: dict[str, Source] = {
     "embedding": Source(0, "make it with dp.embed(data, encoder)"),
     "probs": Source(0, "softmax of a clean pass, (n, classes)"),
     "holdout_loss": Source(-1, "losses (n,) under a network trained on held-out data"),
+    # what those that choose by a budget ask for; `datapruner.select` gives k
+    "errors": Source(
+        0, "probs less onehot of a clean pass, (n, classes), or pass probs and labels"
+    ),
+    "difficulty": Source(-1, "a score (n,) of any kind, high is important"),
+    "validation_errors": Source(None, "as errors, (m, classes), of a validation set"),
+    "validation_embedding": Source(None, "as embedding, (m, d), of a validation set"),
+    "k": Source(None, "choose with dp.select(method, sources, fraction=...)"),
     # (n,), from a sweep of gradients
     "grad_norm": Source(-1, "norms (n,) of each example's gradient over all weights"),
     "embedding_norm": Source(-1, "norms (n,) of the rows of dp.embed(data, encoder)"),

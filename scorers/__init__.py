@@ -6,7 +6,7 @@ here knows models, files or devices, and nothing here imports datapruner.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -17,6 +17,8 @@ from .class_prototypes import class_prototypes
 from .confidence import confidence
 from .contextual_diversity import contextual_diversity
 from .correctness import correctness
+from .craig import craig
+from .d2 import d2
 from .ddd import ddd
 from .deepfool import deepfool
 from .dual import dual
@@ -27,6 +29,8 @@ from .entropy import entropy
 from .facility_location import facility_location
 from .first_learned import first_learned
 from .forgetting import forgetting
+from .glister import glister
+from .gradmatch import gradmatch
 from .grand import grand
 from .grand_last_layer import grand_last_layer
 from .graph_cut import graph_cut
@@ -47,9 +51,9 @@ from .variability import variability
 from .vog import vog
 from .zcore_style import zcore_style
 
-__all__ = ["ERRORS", "PASS", "SCORERS"]
+__all__ = ["BUDGETED", "ERRORS", "PASS", "SCORERS"]
 
-SCORERS: dict[str, Callable[..., Tensor]] = {
+SCORERS: dict[str, Callable[..., Any]] = {
     # nothing
     "random": random,
     # the traces of one run
@@ -95,7 +99,16 @@ SCORERS: dict[str, Callable[..., Tensor]] = {
     # predictions, and an embedding
     "contextual_diversity": contextual_diversity,
     "cal": cal,
+    # a budget k: these choose, and weigh what they choose
+    "craig": craig,
+    "gradmatch": gradmatch,
+    "glister": glister,
+    "d2": d2,
 }
+
+# These do not score: they take k and return (indices (k,) int64, weights (k,) float32 of mean 1),
+# and are called through datapruner.select.
+BUDGETED = ("craig", "gradmatch", "glister", "d2")
 
 # Which pass of a run a scorer's traces come from unless the caller says otherwise: rows recorded
 # while training, before each step, or a clean pass (eval mode, no augmentation, float32).

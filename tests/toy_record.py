@@ -51,6 +51,11 @@ def toy_record(n: int = 400, epochs: int = 14, seed: int = 0) -> Toy:
             "grad_norm": error.norm(dim=1) * (hidden.square().sum(1) + 1).sqrt(),
             "embedding_norm": hidden.norm(dim=1),
             "embedding": hidden,
+            "errors": error,
+            "difficulty": error.norm(dim=1),
+            "validation_errors": error[:50],
+            "validation_embedding": hidden[:50],
+            "k": n // 10,
             "input_gradient_variance": own.std(dim=0, correction=0).mean(1),
             "boundary_distance": _boundary_distance(clean, gradients[-1]),
             **_ensemble(x, labels, *_blobs(100, centres, rng), rng),
@@ -89,11 +94,12 @@ def with_holes(trace: Tensor, seed: int = 1) -> Tensor:
 def chosen(sources: Sources, index: Tensor) -> Sources:
     """Take some examples of every source that has them, whichever axis they stand on."""
     axis = dict.fromkeys(TRACES, 1) | {"member": 1, "correct": 1, "test_correct": None}
+    axis |= dict.fromkeys(("validation_errors", "validation_embedding"))
     return {
         name: len(index)
         if name == "n"
         else value
-        if name == "seed" or axis.get(name, 0) is None
+        if name in ("seed", "k") or axis.get(name, 0) is None
         else value.index_select(axis.get(name, 0), index)
         for name, value in sources.items()
     }
