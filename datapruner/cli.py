@@ -12,6 +12,7 @@ from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.import_ import import_
 from .commands.keep import keep
+from .commands.race import race
 from .commands.report import report
 from .commands.score import score
 from .commands.scorers import scorers
@@ -23,6 +24,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "score": score,
     "keep": keep,
     "train": train,
+    "race": race,
     "compare": compare,
     "import": import_,
     "report": report,

@@ -106,8 +106,11 @@ def fit(
     )
     while not _done(run, history):
         epoch = training.epoch(len(history.epochs), history, progress)
-        for listener in training.listeners:
-            listener.end_epoch(epoch.epoch)
+        began = time.perf_counter()
+        sampler.end_epoch(epoch.epoch)
+        epoch = epoch.with_sampling(time.perf_counter() - began)
+        for observer in observers:
+            observer.end_epoch(epoch.epoch)
         if test is not None:
             score = evaluate(model, test, device=run.device, precision=run.precision)
             epoch = replace(epoch, test_accuracy=score)
@@ -142,13 +145,14 @@ class _Training:
 
     def epoch(self, number: int, before: History, show: Progress | None) -> Epoch:
         """Train for one epoch, or for as much of it as the budget in steps allows."""
+        started = time.perf_counter()
         order, weight = self.sampler.draw(number)
+        drawn = time.perf_counter()
         size = -(-len(order) // self.loader.batch_size)
         steps = min(size, self.run.steps - before.steps) if self.run.steps else size
         order = order[: steps * self.loader.batch_size]
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         self.model.train()
-        started = time.perf_counter()
         devices = [self.device] if self.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices),
@@ -173,6 +177,7 @@ class _Training:
             seconds=before.seconds + time.perf_counter() - started,
             train_loss=mean_loss,
             train_accuracy=accuracy,
+            sampling=before.sampling + drawn - started,
         )
 
     def _seed(self, number: int, step: int) -> None:

@@ -1,6 +1,6 @@
 """History: what a training run did, epoch by epoch."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 
@@ -12,10 +12,11 @@ class Epoch:
         epoch: 0 for the first.
         examples: rows seen in training so far.
         steps: optimizer steps so far.
-        seconds: spent in training so far, evaluation and recording left out.
+        seconds: spent in training so far, the sampler included, evaluation and recording left out.
         train_loss: mean loss over the epoch, as each batch was met.
         train_accuracy: share right in the epoch, as each batch was met.
         test_accuracy: share right on the test loader after the epoch; None where it was not read.
+        sampling: those of the seconds in which the sampler drew and took over what it observed.
     """
 
     epoch: int
@@ -25,6 +26,11 @@ class Epoch:
     train_loss: float
     train_accuracy: float
     test_accuracy: float | None = None
+    sampling: float = 0.0
+
+    def with_sampling(self, seconds: float) -> "Epoch":
+        """Return this epoch with so many seconds more, in which the sampler worked."""
+        return replace(self, seconds=self.seconds + seconds, sampling=self.sampling + seconds)
 
 
 @dataclass
@@ -59,6 +65,11 @@ class History:
     def seconds(self) -> float:
         """Seconds spent in training."""
         return self.epochs[-1].seconds if self.epochs else 0.0
+
+    @property
+    def sampling(self) -> float:
+        """Seconds of these that the sampler took."""
+        return self.epochs[-1].sampling if self.epochs else 0.0
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the epochs as plain dictionaries, for JSON."""

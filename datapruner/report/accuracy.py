@@ -10,12 +10,17 @@ from . import formats
 from .arms import Arm
 from .svg import Scale, drawing, element, frame, line, short_label, ticks, tooltip
 
-Cost = Literal["examples", "steps"]
+Cost = Literal["examples", "steps", "seconds"]
 Place = tuple[float, float]
 
 _WIDTH, _HEIGHT = 480, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 30, 50
-_TITLES = {"examples": "examples seen", "steps": "optimizer steps"}
+_TITLES = {
+    "examples": "examples seen",
+    "steps": "optimizer steps",
+    "seconds": "seconds",
+}
+_COLUMNS = {"examples": 0, "steps": 1, "seconds": 4}  # of a row of Arm.curve
 _SHAPES = ("circle", "diamond", "up", "square", "down", "cross")
 _COLOURS = 7
 MOST_LABELS = 8
@@ -122,7 +127,7 @@ def curve_chart(arms: Sequence[Arm], cost: Cost) -> Markup | None:
     values = sorted(point[2] for curve in curves.values() for point in curve)
     low, high = _span(values[len(values) // 10 :])
     x, y = _scales(arms, cost, low, high)
-    column = 0 if cost == "examples" else 1
+    column = _COLUMNS[cost]
     name = f"inside-{cost}"
     inside = element(
         "clipPath",
@@ -185,7 +190,7 @@ def describe(arm: Arm, cost: Cost) -> str:
 
 
 def _cost(arm: Arm, cost: Cost) -> float:
-    return arm.examples if cost == "examples" else arm.steps
+    return {"examples": arm.examples, "steps": arm.steps, "seconds": arm.seconds}[cost]
 
 
 def _ends(arms: Sequence[Arm]) -> list[float]:

@@ -29,7 +29,8 @@ class Arm:
 
     `share` is the part of the full arm's examples; `difference` is accuracy minus that of the
     random baseline of the same cost, None where there is none. `curve` has a row per epoch:
-    examples, steps, mean test accuracy, standard error (NaN for one seed).
+    examples, steps, mean test accuracy, standard error (NaN for one seed), seconds with those of
+    the preparation (NaN where they are not known).
     """
 
     name: str
@@ -40,7 +41,7 @@ class Arm:
     share: float
     difference: Estimate | None
     baseline: str | None
-    curve: tuple[tuple[float, float, float, float], ...]
+    curve: tuple[tuple[float, float, float, float, float], ...]
 
     @property
     def family(self) -> str:
@@ -143,13 +144,14 @@ def _difference(runs: Sequence[Result], baseline: Sequence[Result]) -> Estimate:
     return Estimate(a.mean - b.mean, error, min(a.n, b.n))
 
 
-def _curve(runs: Sequence[Result]) -> tuple[tuple[float, float, float, float], ...]:
+def _curve(runs: Sequence[Result]) -> tuple[tuple[float, float, float, float, float], ...]:
     """Average the epochs at which every run of the arm was tested."""
     tested = [
         {row["epoch"]: row for row in run.history if row.get("test_accuracy") is not None}
         for run in runs
     ]
     epochs = sorted(set.intersection(*(set(rows) for rows in tested)))
+    preparation = _mean([run.preparation for run in runs])
     curve = []
     for epoch in epochs:
         rows = [of_run[epoch] for of_run in tested]
@@ -160,6 +162,7 @@ def _curve(runs: Sequence[Result]) -> tuple[tuple[float, float, float, float], .
                 _mean([row["steps"] for row in rows]),
                 accuracy.mean,
                 np.nan if accuracy.error is None else accuracy.error,
+                _mean([row.get("seconds", np.nan) for row in rows]) + preparation,
             )
         )
     return tuple(curve)

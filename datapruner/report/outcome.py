@@ -1,5 +1,6 @@
 """What training came to, as the page tells it: sentences, the headline table, the charts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from markupsafe import Markup
 from . import formats
 from .accuracy import MOST_LABELS, Cost, curve_chart, final_chart, key, legend, markers, whiskers
 from .arms import FULL, Arm, Estimate, gather
+from .pace import pace_figure
 from .results import Result
 from .tables import Figure, Table
 
@@ -57,7 +59,7 @@ def outcome(results: Sequence[Result]) -> Outcome | None:
         any(arm.baseline for arm in arms),
         _arm_table(arms),
         _run_table(results),
-        _figures(arms),
+        _figures(arms, results),
     )
 
 
@@ -181,7 +183,7 @@ def _run_table(results: Sequence[Result]) -> Table:
     return Table("runs", columns, rows)
 
 
-def _figures(arms: Sequence[Arm]) -> list[Figure]:
+def _figures(arms: Sequence[Arm], results: Sequence[Result]) -> list[Figure]:
     caption = "Points of equal cost are set side by side."
     if any(arm.is_random for arm in arms):
         caption = f"The dashed line joins the random baselines and all data. {caption}"
@@ -201,6 +203,11 @@ def _figures(arms: Sequence[Arm]) -> list[Figure]:
                 legend(arms) if len(arms) > MOST_LABELS else (),
             )
         )
+    pace = pace_figure(results)
+    if pace is not None:
+        figures.append(pace)
+    if all(math.isfinite(point[4]) for arm in arms for point in arm.curve):
+        costs = (("seconds", "wall time"), *costs)
     for cost, words in costs:
         drawn = curve_chart(arms, cost)
         if drawn is not None:
@@ -220,6 +227,7 @@ def _curve_table(arms: Sequence[Arm]) -> Table:
         ("steps", "count"),
         ("accuracy", "accuracy"),
         ("standard error", "error"),
+        ("seconds", "seconds"),
     ]
     rows = [(arm.name, *point) for arm in arms for point in arm.curve]
     return Table("learning curves", columns, rows)

@@ -23,9 +23,11 @@ class Result:
         accuracy: test accuracy in [0, 1].
         examples: examples seen in training, over all epochs.
         steps: optimizer steps.
-        seconds: wall time of training.
+        seconds: wall time of training, and of what had to be done before it (preparation).
         history: a dict per epoch: epoch, examples, steps, train_loss, test_accuracy (or None);
-            examples and steps counted from the start of the run.
+            examples and steps counted from the start of the run, and seconds, where they are there,
+            from the start of training.
+        preparation: wall time of scoring and selecting, before training could start.
 
     Raises:
         UsageError: accuracy outside [0, 1], or a count below 0.
@@ -42,16 +44,18 @@ class Result:
     steps: int
     seconds: float
     history: list[dict[str, Any]] = field(default_factory=list)
+    preparation: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.accuracy <= 1:
             raise UsageError(
                 f"accuracy of arm {self.arm!r}, seed {self.seed}: {self.accuracy} is outside [0, 1]"
             )
-        if min(self.examples, self.steps) < 0 or not 0 <= self.seconds < math.inf:
+        times = 0 <= self.preparation <= self.seconds < math.inf
+        if min(self.examples, self.steps) < 0 or not times:
             raise UsageError(
                 f"cost of arm {self.arm!r}, seed {self.seed}: examples, steps and seconds must be"
-                " finite and at least 0"
+                " finite and at least 0, and preparation part of the seconds"
             )
 
 
@@ -88,7 +92,7 @@ def _result(path: Path | str, place: int, row: Any) -> Result:
     for name in row:
         if name not in known:
             raise PrunerError(f"{path}: result {place} has {name!r}; {suggest(name, known)}")
-    missing = [name for name in known[:-1] if name not in row]
+    missing = [name for name in known if name not in (*row, "history", "preparation")]
     if missing:
         raise PrunerError(f"{path}: result {place} lacks {', '.join(missing)}; write it again")
     try:
