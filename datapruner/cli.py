@@ -1,7 +1,12 @@
 """The command line: reads words, reports errors; each command is a file of `commands`."""
 
+import functools
+import io
+import os
+import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from typing import Any
 
 import tyro
@@ -16,13 +21,15 @@ from .commands.race import race
 from .commands.report import report
 from .commands.score import score
 from .commands.scorers import scorers
+from .commands.select import select
 from .commands.train import train
-from .errors import PrunerError
+from .errors import PrunerError, UsageError, suggest
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
     "score": score,
     "keep": keep,
+    "select": select,
     "train": train,
     "race": race,
     "compare": compare,
@@ -41,26 +48,24 @@ def main(words: list[str] | None = None) -> int:
         >>> main(["scorers", "no-such-scorer"])
         2
     """
-    words = sys.argv[1:] if words is None else words
+    words = (sys.argv[1:] if words is None else words) or ["--help"]
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            prog="datapruner",
-            description="Find the training examples worth training on, and train on just those.",
-            args=words or ["--help"],
-        )
-    except SystemExit as stop:  # tyro's: 0 after help, 2 after wrong words
-        return stop.code if isinstance(stop.code, int) else 1
+        job = _read(words)
+        if job is not None:
+            job()
+        sys.stdout.flush()
     except PrunerError as error:
         if "--debug" in words:
             raise
         _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("interrupted; the same command goes on from here")
+        goes_on = words[0] == "score" or any(word.startswith("--out") for word in words)
+        here = "from here" if goes_on and words[0] != "demo" else "from the start"
+        _complain(f"interrupted; the same command goes on {here}")
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # nobody reads on; that is no error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads on; that is no error of ours
         return 0
     except OSError as error:
         if "--debug" in words:
@@ -74,6 +79,55 @@ def main(words: list[str] | None = None) -> int:
         _complain(f"a fault of datapruner: {type(error).__name__}: {what}; --debug shows where")
         return 1
     return 0
+
+
+def _read(words: list[str]) -> Callable[[], None] | None:
+    """Return the work that the words ask for, or None where they ask for help, which is printed.
+
+    Raises:
+        UsageError: they cannot be read; tyro's box of several lines is brought to one.
+    """
+    if not words[0].startswith("-") and words[0] not in COMMANDS:
+        raise UsageError(f"no command {words[0]!r}; {suggest(words[0], COMMANDS)}")
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            job: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
+                {name: _later(command) for name, command in COMMANDS.items()},
+                prog="datapruner",
+                description="Find the training examples worth training on, and train on those.",
+                args=words,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            return None
+        command = "" if words[0].startswith("-") else f"{words[0]} "
+        raise UsageError(f"{_one_line(said.getvalue())}; see datapruner {command}--help") from None
+    return job
+
+
+def _later(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what reads as the command does, and gives its call instead of making it."""
+
+    @functools.wraps(command)
+    def read(*args: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(command, *args, **options)
+
+    return read
+
+
+def _one_line(box: str) -> str:
+    """Return the first paragraph of a box without its frame, and which option was meant."""
+    lines = [line.strip("│ ").strip() for line in box.splitlines()]
+    lines = [line for line in lines if line and line[0] not in "╭╰"]
+    stops = (i for i, line in enumerate(lines) if set(line) == {"─"} or line == "Got errors:")
+    ends = next(stops, len(lines))
+    said = " ".join(lines[:ends]).rstrip(".")
+    unknown, *known = [*re.findall(r"--[a-z0-9-]+", " ".join(lines)), ""]
+    known = [word for word in known if word not in ("", unknown, "--help")]
+    if "Unrecognized" not in said or not known:
+        return said
+    return f"{said}; {suggest(unknown, dict.fromkeys(known))}"
 
 
 def _complain(text: str) -> None:

@@ -12,11 +12,24 @@ from .errors import UsageError, suggest
 def set_typed(spec: Any) -> None:
     """Bring every field to its declared type, so that equal values have equal ids."""
     for f in fields(spec):
-        object.__setattr__(spec, f.name, _typed(f.name, f.type, getattr(spec, f.name)))
+        object.__setattr__(spec, f.name, typed(f.name, f.type, getattr(spec, f.name)))
 
 
-def _typed(name: str, kind: Any, value: Any) -> Any:
-    """Return the value as the type says, a whole number from numpy as an int; or refuse it."""
+def typed(name: str, kind: Any, value: Any) -> Any:
+    """Return the value as the type says, a whole number from numpy as an int; or refuse it.
+
+    Args:
+        name: what the message calls it.
+        kind: int, float, bool, str, a Literal, a tuple of int, or a union with None.
+        value: what was given.
+
+    Raises:
+        UsageError: it is of another type.
+
+    Example:
+        >>> typed("window", int | None, 5)
+        5
+    """
     allowed = get_args(kind)
     if value is None and type(None) in allowed:
         return None
@@ -31,7 +44,7 @@ def _typed(name: str, kind: Any, value: Any) -> Any:
             return number
     elif kind == tuple[int, ...]:
         if isinstance(value, list | tuple):
-            return tuple(_typed(name, int, one) for one in value)
+            return tuple(typed(name, int, one) for one in value)
     elif value in allowed or isinstance(value, tuple(a for a in allowed if isinstance(a, type))):
         return value
     words = [a for a in allowed if isinstance(a, str)]

@@ -61,7 +61,9 @@ def _demo(out: str, seeds: int, common: Common) -> None:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
     folder = Path(out)
     if common.dry_run:
-        print(f"would train {seeds} runs for the scores and {6 * seeds} for the arms, into {out}")
+        work = {"runs_to_score": seeds, "runs_of_arms": 6 * seeds, "out": out}
+        text = f"would train {seeds} runs for the scores and {6 * seeds} for the arms, into {out}"
+        print(json.dumps(work) if common.json else text)
         return
     _clear(folder)
     with Console() as console, _one_thread():

@@ -30,7 +30,7 @@ def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
     memory = 12 * parameter_count(model)
     memory += 0 if data.x is None else data.x.numel() * data.x.element_size()
     if recording:
-        memory += data.n * (20 + 8 * data.num_classes)
+        memory += data.n * (20 + 4 * data.num_classes)
     step = _seconds_a_step(run, data, loader, model, bound.draw(0)[0])
     return {
         "examples_an_epoch": per_epoch,
@@ -72,8 +72,9 @@ def _seconds_a_step(run: Run, data: "Data", loader: Any, model: Any, order: Any)
 
 def text(cost: dict[str, Any]) -> str:
     """Return the estimate as one line."""
+    runs = f"{cost['runs']:g} runs of " if "runs" in cost else ""
     return (
-        f"{cost['examples_an_epoch']:,} examples an epoch, {cost['steps']:,} steps, "
+        f"{runs}{cost['examples_an_epoch']:,} examples an epoch, {cost['steps']:,} steps, "
         f"{cost['parameters']:,} parameters, {cost['memory_bytes'] / 2**20:,.0f} MiB, "
         f"about {cost['seconds']:,.0f} s"
     )

@@ -50,7 +50,7 @@ def keep(
         beta: share of the hardest examples to leave out first (ccs); auto likewise.
         strata: slices of equal width (ccs).
         seed: of ties and draws.
-        export: also write the kept indices to this .txt, .csv or .npy file.
+        export: also write the kept indices to this .txt or .csv file.
     """
     _keep(
         scores,
@@ -80,6 +80,8 @@ def _keep(
     from ..scores import Scores
     from ..selection import keep as choose
 
+    if export is not None and Path(export).suffix not in (".txt", ".csv"):
+        raise UsageError(f"--export {export}: give it a name that ends in .txt or .csv")
     path = Path(scores)
     if path.is_dir():
         path = path / "scores.parquet"
@@ -88,22 +90,20 @@ def _keep(
     table = Scores.load(path)
     if by not in table:
         raise UsageError(f"{path} has no score {by!r}; {suggest(by, table)}")
-    readable = ~table.flags["unreadable"] if "unreadable" in table.flags else None
     for option in ("offset", "beta"):
         if how[option] == "auto":
             how[option] = _cut(table, how["fraction"], how["k"], f"{path}: --{option} auto")
-    about = {"fingerprint": table.meta.get("fingerprint"), "score": by, "scores": path.name}
-    kept = choose(table[by], labels=table.labels, readable=readable, about=about, **how)
-    if common.dry_run:
-        print(f"would keep {len(kept):,} of {kept.n:,} by {by} in {out}")
-        return
-    kept.save(out)
-    if export is not None:
-        kept.export(export)
+    about = table.about(by) | {"scores": path.name}
+    kept = choose(table[by], labels=table.labels, readable=table.readable, about=about, **how)
+    if not common.dry_run:
+        kept.save(out)
+        if export is not None:
+            kept.export(export)
     if common.json:
         print(json.dumps({"folder": out, "kept": len(kept), "n": kept.n, **kept.meta}))
         return
-    print(f"kept {len(kept):,} of {kept.n:,} examples by {by}, rule {how['rule']}: {out}")
+    done = "would keep" if common.dry_run else "kept"
+    print(f"{done} {len(kept):,} of {kept.n:,} examples by {by}, rule {how['rule']}: {out}")
 
 
 def _cut(table: "Scores", fraction: float | None, k: int | None, what: str) -> float:

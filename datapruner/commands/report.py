@@ -2,6 +2,7 @@
 
 # ruff: noqa: D417 - groups of options document themselves
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,12 @@ def report(
     Args:
         folder: the folder.
     """
-    print(write_page(folder, opening))
+    page = Path(folder) / "report.html"
+    if common.dry_run:
+        print(json.dumps({"report": str(page)}) if common.json else f"would write {page}")
+        return
+    page = write_page(folder, opening)
+    print(json.dumps({"report": str(page)}) if common.json else page)
 
 
 def write_page(
@@ -47,7 +53,9 @@ def write_page(
         raise PrunerError(f"{home}: holds no run.json; give the --out of score or demo")
     about = read_json(home / "run.json")
     if data is None:
-        spec = about["run"].get("data", "digits")
+        spec = about["run"].get("data")
+        if spec is None:
+            raise PrunerError(f"{home}: its run.json names no data to open")
         data = open_data(spec, "train", download=opening.download, strict=opening.strict)
     table = home / "scores.parquet"
     scores = Scores.load(table, data=data) if table.exists() else None

@@ -3,7 +3,9 @@
 # ruff: noqa: D417 - groups of options document themselves
 
 import json
+import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +88,22 @@ def _score(
         )
         if common.dry_run:
             cost = estimate(run, data, recording=True)
-            runs = seeds + 0.7 * more.ensemble + 2 * more.suspects + ("rho_loss" in names)
-            cost["seconds"] = round(runs * cost["seconds"], 1)
+            recorded = seeds if _records(needs(names), encoder) else 0
+            runs = recorded + 0.7 * more.ensemble + 2 * more.suspects + ("rho_loss" in names)
+            cost = {"runs": round(runs, 1)} | cost | {"seconds": round(runs * cost["seconds"], 1)}
             print(json.dumps(cost) if common.json else text(cost))
             return
         folder = Path(out or f"runs/{data.name}")
         run_id = run.id(data=data.fingerprint)
+        fresh = not folder.exists()
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
         work = Work(data, run, folder, more, opening, console)
-        table = _table(work, names, options, seeds, encoder)
+        try:
+            table = _table(work, names, options, seeds, encoder)
+        except UsageError:
+            if fresh and [p.name for p in folder.iterdir()] == ["run.json"]:
+                shutil.rmtree(folder)  # a word was wrong, and nothing has been done yet
+            raise
         if more.suspects:
             _flag_suspects(table, work)
         table.save(folder / "scores.parquet")
@@ -117,21 +126,19 @@ def _table(
     sources = needs(names)
     made: dict[str, Any] = {}
     records = []
-    if sources & (TRACED | OF_A_RUN.keys()) or ("embedding" in sources and encoder is None):
+    embedded = partial(embed, data, run=run, progress=console.progress)
+    extra: dict[str, Any] = {}
+    if "embedding" in sources and encoder is not None:  # before the training: its name may be wrong
+        name = encoder.replace("/", "-").replace(":", "-")
+        extra["embedding"] = embedded(encoder, out=work.folder / f"embedding-{name}.npy")
+    if _records(sources, encoder):
         for i in range(seeds):
             part = f"seed {run.seed + i}, " if seeds > 1 else ""
             records.append(_recorded(work, i, "vog" in names, part))
             made |= of_a_run(work, records[-1], sources, part)
-    extra = of_the_data(work, sources)
-    if "embedding" in sources:
-        name = (encoder or "recorded").replace("/", "-").replace(":", "-")
-        extra["embedding"] = embed(
-            data,
-            encoder or records[0],
-            run=run,
-            out=work.folder / f"embedding-{name}.npy",
-            progress=console.progress,
-        )
+    if "embedding" in sources and encoder is None:
+        extra["embedding"] = embedded(records[0], out=work.folder / "embedding-recorded.npy")
+    extra |= of_the_data(work, sources)
     source: Any = records
     if not records:
         source, extra = {"labels": data.labels, "n": data.n, "seed": run.seed, **extra}, {}
@@ -139,6 +146,12 @@ def _table(
     table = make_scores(source, names, options=options, extra=extra, data=data)
     table.meta["sources"] = made
     return table
+
+
+def _records(sources: set[str], encoder: str | None) -> bool:
+    """Tell whether a training run has to be recorded for these sources."""
+    of_the_run = TRACED | OF_A_RUN.keys() | ({"embedding"} if encoder is None else set())
+    return bool(sources & of_the_run)
 
 
 def _recorded(work: Work, i: int, swept: bool, part: str) -> "Record":

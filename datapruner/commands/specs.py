@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import yaml
 
 from ..errors import UsageError, suggest
+from ..typed import typed
 from .making import FROM_ENSEMBLE, OF_A_RUN
 
 # What `score` finds by itself in the data or a record, or makes: see `making`.
@@ -51,7 +52,10 @@ def read_specs(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any
                 raise UsageError(f"scorer {name!r} has no option {key!r}; {suggest(key, known)}")
             if not equals:
                 raise UsageError(f"{word!r}: option {key!r} needs a value, such as {key}=...")
-            options.setdefault(name, {})[key] = yaml.safe_load(value)
+            hint = get_type_hints(SCORERS[name])[key]
+            options.setdefault(name, {})[key] = typed(f"{name}:{key}", hint, yaml.safe_load(value))
+    if not names:
+        raise UsageError("no scorer is named; see: datapruner scorers")
     return names, options
 
 
