@@ -61,6 +61,15 @@ class FFCVLoader:
     Raises:
         PrunerError: FFCV is not there, or the file is missing or damaged.
         UsageError: preset, pipelines or augmentation do not fit the data.
+
+    Example:
+        >>> import tempfile
+        >>> from datapruner import open_data, write_beton
+        >>> beton = Path(tempfile.mkdtemp()) / "digits.beton"
+        >>> written = write_beton(open_data("digits"), beton)
+        >>> loader = FFCVLoader(beton, batch_size=4)
+        >>> [batch.index.tolist() for batch in loader(torch.tensor([9, 3, 5, 1, 0, 2]))]
+        [[9, 3, 5, 1], [0, 2]]
     """
 
     def __init__(

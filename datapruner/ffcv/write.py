@@ -88,6 +88,12 @@ def write_beton(
         UsageError: an argument that cannot be carried out.
         Refused: the file is there already.
         PrunerError: FFCV is not there, no row can be read, or one cannot be written; says which.
+
+    Example:
+        >>> import tempfile
+        >>> from datapruner import open_data
+        >>> write_beton(open_data("digits"), Path(tempfile.mkdtemp()) / "digits.beton").n
+        1438
     """
     path = Path(path)
     _check(data, path, mode, quality, page_size, smart_threshold)
