@@ -224,13 +224,14 @@ def main() -> None:
     home_of["data"] = asked.data
     asked.out.mkdir(parents=True, exist_ok=True)
     results = asked.out / "results.json"
-    done = read_json(results) if results.exists() else {}
     for part in asked.parts:
         data, wrong = flip_labels(dp.open_data(asked.data), 0.2)
         data = replace(data, readable=data.readable.clone())
-        done[part] = globals()[part](asked.out, data, wrong.numpy())
-        write_json(results, done)
-        print(part, done[part], flush=True)
+        found = globals()[part](asked.out, data, wrong.numpy())
+        before = read_json(results) if results.exists() else {}
+        write_json(results, before | {part: found})
+        print(part, found, flush=True)
+    done = read_json(results)
     machine = f"torch {torch.__version__}, {platform.machine()}, {asked.threads} thread(s), float32"
     (HERE / "label_noise.md").write_text(page(done, machine), encoding="utf-8")
 

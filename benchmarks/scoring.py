@@ -245,13 +245,14 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     results = asked.out / "results.json"
-    done: dict[str, list[str]] = read_json(results) if results.exists() else {}
     for part in asked.parts or ("passes", "memory"):
         if part == "passes":
-            done[part] = passes(dp.open_data(asked.data), asked.pairs)
+            lines = passes(dp.open_data(asked.data), asked.pairs)
         else:
-            done[part] = memory(asked.n)
-        write_json(results, done)
+            lines = memory(asked.n)
+        before = read_json(results) if results.exists() else {}
+        write_json(results, before | {part: lines})
+    done: dict[str, list[str]] = read_json(results)
     about = [
         f"torch {torch.__version__}, {platform.machine()}, one thread. Passes: resnet8 on the "
         f"CIFAR-10 copy, batch 128, float32. Memory: {EPOCHS} epochs, {RUNS} runs of an ensemble, "
