@@ -118,12 +118,17 @@ def _later(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _one_line(box: str) -> str:
     """Return the first paragraph of a box without its frame, and which option was meant."""
-    lines = [line.strip("│ ").strip() for line in box.splitlines()]
-    lines = [line for line in lines if line and line[0] not in "╭╰"]
-    stops = (i for i, line in enumerate(lines) if set(line) == {"─"} or line == "Got errors:")
-    ends = next(stops, len(lines))
-    said = " ".join(lines[:ends]).rstrip(".")
-    unknown, *known = [*re.findall(r"--[a-z0-9-]+", " ".join(lines)), ""]
+    parts: list[list[str]] = [[]]
+    for line in (line.strip("│| ") for line in box.splitlines()):
+        if line == "Got errors:" or re.search("[─-]{5}|[╭╰]", line):
+            parts.append([])
+        elif line:
+            parts[-1].append(line)
+    # where the terminal has no lines to draw with, the title is a part of its own
+    title = 0 if box.startswith("╭") else 1
+    filled = [part for part in parts if part] or [["these words cannot be read"]]
+    said = " ".join(filled[min(title, len(filled) - 1)]).rstrip(".")
+    unknown, *known = [*re.findall(r"--[a-z0-9][a-z0-9-]*", box), ""]
     known = [word for word in known if word not in ("", unknown, "--help")]
     if "Unrecognized" not in said or not known:
         return said

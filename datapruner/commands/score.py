@@ -95,14 +95,14 @@ def _score(
             return
         folder = Path(out or f"runs/{data.name}")
         run_id = run.id(data=data.fingerprint)
-        fresh = not folder.exists()
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
         work = Work(data, run, folder, more, opening, console)
         try:
             table = _table(work, names, options, seeds, encoder)
         except UsageError:
-            if fresh and [p.name for p in folder.iterdir()] == ["run.json"]:
-                shutil.rmtree(folder)  # a word was wrong, and nothing has been done yet
+            if made and [p.name for p in folder.iterdir()] == ["run.json"]:
+                shutil.rmtree(made[-1])  # a word was wrong, and nothing has been done yet
             raise
         if more.suspects:
             _flag_suspects(table, work)
