@@ -41,6 +41,7 @@ EPOCHS, RUNS, CLASSES, TESTS = 30, 20, 10, 1_000
 PER_EXAMPLE = {"grad_norm", "embedding_norm", "boundary_distance", "input_gradient_variance"}
 MADE = {*TRACES, *PER_EXAMPLE, "holdout_loss", "probs", "member", "correct", "test_correct"}
 MADE |= {"n", "seed", "labels"}
+SETWISE = {"contextual_diversity"}  # greedy over all rows: measured by benchmarks/selection.py
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -205,7 +206,7 @@ def memory(n: int) -> list[str]:
         for name, function in SCORERS.items():
             kinds = inspect.signature(function).parameters.values()
             needs = [p.name for p in kinds if p.kind is not p.KEYWORD_ONLY]
-            if not set(needs) <= MADE:
+            if name in SETWISE or not set(needs) <= MADE:
                 continue
             words = [sys.executable, __file__, "--one", str(Path(home) / "record"), name]
             done = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -25,6 +25,7 @@ class Source(NamedTuple):
 
 
 _RECORDED = "record a training run with dp.record(data, run)"
+_ENSEMBLE = "train runs with datapruner.ensembles.ensemble(data, run, path, test=...)"
 
 SOURCES: dict[str, Source] = {
     # known without asking
@@ -35,8 +36,8 @@ SOURCES: dict[str, Source] = {
     **{name: Source(-1, _RECORDED) for name in TRACES},
     # (n, ...), from a pass over the data
     "embedding": Source(0, "make it with dp.embed(data, encoder)"),
-    "probs": Source(0, "softmax of a clean pass, (n, classes)"),
-    "holdout_loss": Source(-1, "losses (n,) under a network trained on held-out data"),
+    "probs": Source(0, "make it with datapruner.clean.probs(data, record)"),
+    "holdout_loss": Source(-1, "make it with datapruner.holdout.holdout_loss(data, run)"),
     # what those that choose by a budget ask for; `datapruner.select` gives k
     "errors": Source(
         0, "probs less onehot of a clean pass, (n, classes), or pass probs and labels"
@@ -46,14 +47,18 @@ SOURCES: dict[str, Source] = {
     "validation_embedding": Source(None, "as embedding, (m, d), of a validation set"),
     "k": Source(None, "choose with dp.select(method, sources, fraction=...)"),
     # (n,), from a sweep of gradients
-    "grad_norm": Source(-1, "norms (n,) of each example's gradient over all weights"),
-    "embedding_norm": Source(-1, "norms (n,) of the rows of dp.embed(data, encoder)"),
-    "input_gradient_variance": Source(-1, "deviation (n,) of input gradients over checkpoints"),
-    "boundary_distance": Source(-1, "distances (n,) to the nearest decision boundary"),
+    "grad_norm": Source(-1, "make it with datapruner.gradients.grad_norm(data, record)"),
+    "embedding_norm": Source(-1, "make it with datapruner.gradients.embedding_norm(data, record)"),
+    "input_gradient_variance": Source(
+        -1, "make it with datapruner.gradients.input_gradient_variance(data, record)"
+    ),
+    "boundary_distance": Source(
+        -1, "make it with datapruner.gradients.boundary_distance(data, record)"
+    ),
     # (runs, n) or (runs, m), from an ensemble
-    "member": Source(-1, "who trained on what, (runs, n) bool"),
-    "correct": Source(-1, "who was right on what, (runs, n) bool"),
-    "test_correct": Source(None, "who was right on which test example, (runs, m) bool"),
+    "member": Source(-1, _ENSEMBLE),
+    "correct": Source(-1, _ENSEMBLE),
+    "test_correct": Source(None, _ENSEMBLE),
 }
 
 OF_THE_DATA = {"n", "labels"}  # the same in every run
