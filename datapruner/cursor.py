@@ -117,6 +117,14 @@ class Cursor:
             self._open, self._shared = False, None
             self.sampler.end_epoch(self.epoch)
 
+    def end_if_given(self) -> None:
+        """End the pass under way if its last batch was handed over.
+
+        Some trainers count batches and never ask for the one after the last.
+        """
+        if self._open and self._given >= len(self):
+            self.end()
+
     def __len__(self) -> int:
         epoch = self.epoch if self._open else self._next
         return -(-len(self._drawn(epoch)) // self.batch_size)

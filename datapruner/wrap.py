@@ -26,6 +26,8 @@ def prune(
     *,
     labels: Tensor | None = None,
     ragged: bool = False,
+    rank: int | None = None,
+    world: int | None = None,
 ) -> Any:
     """Make a loader give only what a sampler draws: a fixed subset, or a new one each epoch.
 
@@ -41,10 +43,13 @@ def prune(
         ragged: under a DistributedSampler, whether the shares of the ranks may differ in size by
             one so that every drawn example is given exactly once (scoring); by default all are cut
             to one size (training).
+        rank: of this process, where the loader does not say; give it together with `world`.
+        world: number of processes.
 
     Returns:
         A loader with the batches of the one handed in, and with `indices`, `observe(losses)`,
-        `set_epoch(epoch)`, `state_dict()` and `load_state_dict(state)`.
+        `set_epoch(epoch)`, `state_dict()`, `load_state_dict(state)`, and `bound`, the sampler over
+        these data.
 
     Raises:
         UsageError: an iterable dataset, a batch sampler or sampler of somebody's own, a loader that
@@ -61,11 +66,12 @@ def prune(
             "the loader is pruned already; prune loader.original, with the sampler that is wanted"
         )
     if isinstance(loader, DataLoader):
-        return PrunedLoader(loader, sampler, labels=labels, ragged=ragged)
+        return PrunedLoader(loader, sampler, labels=labels, ragged=ragged, rank=rank, world=world)
     if type(loader).__module__.split(".")[0] == "ffcv":
         from .ffcv import prune_ffcv
 
-        return prune_ffcv(loader, as_sampler(sampler, 0), labels=labels, ragged=ragged)
+        bound = as_sampler(sampler, 0)
+        return prune_ffcv(loader, bound, labels=labels, ragged=ragged, rank=rank, world=world)
     name = type(loader).__name__
     cure = "wrap the dataset in a DataLoader first"
     if type(loader).__module__.split(".")[0] == __package__:
@@ -116,8 +122,13 @@ class PrunedLoader:
         *,
         labels: Tensor | None = None,
         ragged: bool = False,
+        rank: int | None = None,
+        world: int | None = None,
     ) -> None:
-        shuffles, rank, world, seed = _order_of(loader)
+        shuffles, own_rank, own_world, seed = _order_of(loader)
+        rank, world = own_rank if rank is None else rank, own_world if world is None else world
+        if not 0 <= rank < world:
+            raise UsageError(f"rank {rank} is not below world {world}; give both")
         size = loader.batch_size
         dataset: Any = loader.dataset
         bound = as_sampler(sampler, seed).bind(len(dataset), labels, None)
@@ -183,6 +194,11 @@ class PrunedLoader:
         if self._cursor.indices is None:
             raise UsageError("no batch was given yet; read loader.indices inside the loop")
         return self._cursor.indices
+
+    @property
+    def bound(self) -> Sampler:
+        """The sampler over these data; that of InfoBatch says in `saved` what it left out."""
+        return self._cursor.sampler
 
     def observe(self, losses: Tensor) -> Tensor:
         """Tell the sampler the losses (b,) of this batch; return their weighted mean."""

@@ -114,6 +114,11 @@ class PrunedLoader:
             raise UsageError("no batch was given yet; read loader.indices inside the loop")
         return self._cursor.indices
 
+    @property
+    def bound(self) -> Sampler:
+        """The sampler over these data; that of InfoBatch says in `saved` what it left out."""
+        return self._cursor.sampler
+
     def observe(self, losses: Tensor) -> Tensor:
         """Tell the sampler the losses (b,) of this batch; return their weighted mean."""
         return self._cursor.observe(losses)

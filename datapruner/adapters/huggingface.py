@@ -1,0 +1,80 @@
+"""Hugging Face Trainer: the training loader that it would build, over what a sampler draws."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..errors import UsageError
+from ..samplers import RS2
+from ..wrap import prune
+
+
+def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> Any:
+    """Make a Trainer train on what a sampler draws; return the loader that it reads from.
+
+    The loader is built from the Trainer's own dataset, collator and arguments, for this process.
+    The Trainer reads the length of the first epoch and sizes the schedule by it. Where later ones
+    are shorter (InfoBatch) training ends after its epochs, before the schedule does; longer ones
+    would be cut off and are refused.
+
+    For samplers that listen or weigh, make the Trainer with a loss that keeps rows apart::
+
+        def loss(outputs, labels, num_items_in_batch):
+            rows = functional.cross_entropy(outputs.logits, labels, reduction="none")
+            return loader.observe(rows)
+
+        trainer = Trainer(..., compute_loss_func=loss)
+        loader = prune_for(trainer, dp.InfoBatch(epochs=3))
+
+    Args:
+        trainer: a `transformers.Trainer`; its `get_train_dataloader` is replaced.
+        sampler: as `datapruner.prune` takes it.
+        labels: (n,) for samplers that need them.
+
+    Raises:
+        UsageError: epochs that grow; or as `datapruner.prune`.
+
+    Example:
+        >>> import torch
+        >>> from types import SimpleNamespace
+        >>> arguments = SimpleNamespace(  # as a Trainer has them
+        ...     dataloader_drop_last=False,
+        ...     dataloader_num_workers=0,
+        ...     dataloader_pin_memory=False,
+        ...     process_index=0,
+        ...     world_size=1,
+        ... )
+        >>> trainer = SimpleNamespace(
+        ...     args=arguments,
+        ...     train_dataset=list(range(8)),
+        ...     _train_batch_size=2,
+        ...     data_collator=torch.tensor,
+        ... )
+        >>> loader = prune_for(trainer, [1, 4, 6])
+        >>> sorted(torch.cat(list(trainer.get_train_dataloader())).tolist())
+        [1, 4, 6]
+    """
+    arguments, collate = trainer.args, trainer.data_collator
+    if hasattr(trainer, "_get_collator_with_removed_columns"):  # what the model does not take
+        collate = trainer._get_collator_with_removed_columns(collate, description="training")
+    if isinstance(sampler, RS2) and sampler.epochs is not None and callable(sampler.fraction):
+        sizes = [sampler.fraction(epoch / sampler.epochs) for epoch in range(sampler.epochs)]
+        if max(sizes) > sizes[0]:
+            raise UsageError(
+                "the Trainer cuts off epochs that are longer than its first; give RS2 a fraction "
+                "that does not rise above its first value"
+            )
+    whole: DataLoader[Any] = DataLoader(
+        trainer.train_dataset,
+        batch_size=trainer._train_batch_size,
+        shuffle=True,
+        collate_fn=collate,
+        drop_last=arguments.dataloader_drop_last,
+        num_workers=arguments.dataloader_num_workers,
+        pin_memory=arguments.dataloader_pin_memory,
+    )
+    rank, world = arguments.process_index, arguments.world_size
+    loader = prune(whole, sampler, labels=labels, rank=rank, world=world)
+    trainer.get_train_dataloader = lambda: loader
+    return loader
