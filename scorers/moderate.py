@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,9 +54,9 @@ def moderate(
 
 def _median(values: Tensor) -> Tensor:
     """Return the median over the examples; of an even number, the mean of the middle two."""
-    ascending: Tensor = values.sort(0).values
-    low, high = ascending[(len(values) - 1) // 2], ascending[len(values) // 2]
-    return torch.add(low, high) / 2
+    middle = ((len(values) - 1) // 2, len(values) // 2)
+    columns = np.partition(np.ascontiguousarray(values.numpy().T), middle, axis=-1)
+    return torch.from_numpy(np.asarray(columns[..., middle].mean(-1)))
 
 
 def _mean_rank(values: Tensor) -> Tensor:

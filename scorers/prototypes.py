@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ._clusters import fit_centroids
+from ._rows import refuse_not_finite
 from ._visits import finished
 
 
@@ -51,7 +52,7 @@ def prototypes(
     k = min(n, 1000, max(2, round(math.sqrt(n / 2)))) if k is None else k
     if not 1 <= k <= min(n, fit_at_most):
         raise ValueError(f"k={k} clusters cannot be made of {min(n, fit_at_most)} examples")
-    _refuse_not_finite(embedding)
+    refuse_not_finite(embedding)
     centroids = fit_centroids(
         embedding,
         k,
@@ -61,7 +62,7 @@ def prototypes(
         seed=seed,
         fit_at_most=fit_at_most,
     )
-    return finished(torch.cat([_distance(b, centroids, spherical) for b in embedding.split(65536)]))
+    return finished(torch.cat([_distance(b, centroids, spherical) for b in embedding.split(1024)]))
 
 
 def _distance(rows: Tensor, centroids: Tensor, spherical: bool) -> Tensor:
@@ -73,8 +74,3 @@ def _distance(rows: Tensor, centroids: Tensor, spherical: bool) -> Tensor:
         return squared.sqrt()
     # 1 - cosine of unit vectors; the last term makes a row of zeros, which has no direction, 1.
     return squared / 2 + (1 - rows.square().sum(1)).round() / 2
-
-
-def _refuse_not_finite(embedding: Tensor) -> None:
-    whole = torch.cat([rows.isfinite().all(1) for rows in embedding.split(65536)])
-    finished(torch.zeros(len(whole)).masked_fill(~whole, torch.nan))
