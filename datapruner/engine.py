@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .errors import PrunerError
-from .hardware import pick_device, place_model, placed, precision_of
+from .hardware import float32_head, pick_device, place_model, placed, precision_of
 from .history import Epoch, History
 from .loaders import Batch, Loader
 from .losses import Loss, SmoothedCrossEntropy, cross_entropy
@@ -104,19 +104,20 @@ def fit(
     training = _Training(
         model, loader, run, loss, optimizer, sampler, (sampler, *observers), device
     )
-    while not _done(run, history):
-        epoch = training.epoch(len(history.epochs), history, progress)
-        began = time.perf_counter()
-        sampler.end_epoch(epoch.epoch)
-        epoch = epoch.with_sampling(time.perf_counter() - began)
-        for observer in observers:
-            observer.end_epoch(epoch.epoch)
-        if test is not None:
-            score = evaluate(model, test, device=run.device, precision=run.precision)
-            epoch = replace(epoch, test_accuracy=score)
-        history.epochs.append(epoch)
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, model, optimizer, sampler.state_dict(), history, run_id)
+    with float32_head(model, device, run.precision):
+        while not _done(run, history):
+            epoch = training.epoch(len(history.epochs), history, progress)
+            began = time.perf_counter()
+            sampler.end_epoch(epoch.epoch)
+            epoch = epoch.with_sampling(time.perf_counter() - began)
+            for observer in observers:
+                observer.end_epoch(epoch.epoch)
+            if test is not None:
+                score = evaluate(model, test, device=run.device, precision=run.precision)
+                epoch = replace(epoch, test_accuracy=score)
+            history.epochs.append(epoch)
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, model, optimizer, sampler.state_dict(), history, run_id)
     return history
 
 

@@ -63,17 +63,41 @@ def precision_of(model: nn.Module, device: torch.device, precision: str) -> Iter
         ...     print(torch.is_autocast_enabled("cpu"))
         True
     """
-    if precision == "float32" or (precision == "auto" and not computes_in_bf16(device)):
+    if not _in_bf16(device, precision):
         with torch.autocast(device.type, enabled=False):
             yield
         return
-    try:
-        classifier(model)
-        head = float32_classifier(model)
-    except UsageError:
-        head = nullcontext()  # type: ignore[assignment]
-    with torch.autocast(device.type, torch.bfloat16), head:
+    with torch.autocast(device.type, torch.bfloat16), float32_head(model, device, precision):
         yield
+
+
+@contextmanager
+def float32_head(model: nn.Module, device: torch.device, precision: str) -> Iterator[None]:
+    """Keep the classifier in float32 for as long as `precision_of` is entered inside the block.
+
+    It does so by itself, but every time anew, and `torch.compile` would compile every time anew.
+    A network without a classifier, one that has the block around it already, and one that computes
+    in float32 anyhow are left as they are.
+
+    Args:
+        model: the network.
+        device: where it runs.
+        precision: as in `precision_of`.
+
+    Example:
+        >>> with float32_head(nn.Linear(2, 2), torch.device("cpu"), "float32"):
+        ...     pass
+    """
+    try:
+        done = not _in_bf16(device, precision) or "forward" in vars(classifier(model))
+    except UsageError:
+        done = True
+    with nullcontext() if done else float32_classifier(model):
+        yield
+
+
+def _in_bf16(device: torch.device, precision: str) -> bool:
+    return precision == "bf16" or (precision == "auto" and computes_in_bf16(device))
 
 
 def placed(x: Tensor, device: torch.device) -> Tensor:

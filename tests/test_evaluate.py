@@ -1,5 +1,7 @@
 """evaluate and predict; precision, batch norms and devices in the one loop."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -83,6 +85,24 @@ def test_float32_means_float32_inside_somebody_elses_autocast(digits):
     with torch.autocast("cpu", torch.bfloat16):
         ((_, inside),) = predict(model, loader, rows, precision="float32")
     assert torch.equal(plain, inside)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_a_compiled_network_is_compiled_once(digits, precision, monkeypatch):
+    """Twice here: the last batch is smaller. Not once an epoch, whatever happens in between."""
+    compiled: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, _: object) -> object:
+        compiled.append(1)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    torch._dynamo.reset()
+    model, loader = dp.make_model("mlp", 10, digits.shape), dp.TensorLoader(digits, 800)
+    run = Run(epochs=4, batch_size=800, precision=precision, compile=True)
+    dp.fit(model, loader, None, run, test=loader)
+    assert len(compiled) == 2
+    assert not any("forward" in vars(m) for m in model.modules())
 
 
 # -- batch norm ----------------------------------------------------------------------------------
