@@ -44,12 +44,12 @@ def stability(scores: "Scores") -> Figure | None:
     columns += [(f"overlap at {head}", "share") for head in heads]
     return Figure(
         "Would another seed keep the same?",
-        "First the rank correlation between the means of two halves of the seeds; then, for each "
-        "share that is kept, how much of it two single seeds have in common. Two random draws have "
-        "the share itself in common, which is left pale.",
+        "First the rank correlation between the mean of one half of the seeds and that of the "
+        "other; then, for each share that is kept, how much of it two single seeds have in common. "
+        "Two random draws have the share itself in common, which is left pale.",
         heat_map(
             list(shown),
-            ["halves", *heads],
+            ["half", *heads],
             strength,
             words,
             "Agreement between seeds",
