@@ -108,7 +108,7 @@ def test_the_bound_sampler_says_what_was_saved():
 # -- Lightning -----------------------------------------------------------------------------------
 
 
-def with_lightning(sampler, epochs=EPOCHS, folder=None, **options):
+def with_lightning(sampler, epochs=EPOCHS, start=None, saved=None):
     lightning = installed("lightning")
     seen = []
 
@@ -135,11 +135,12 @@ def with_lightning(sampler, epochs=EPOCHS, folder=None, **options):
             reload_dataloaders_every_n_epochs=1,
             enable_checkpointing=False,
             **quiet,
-            **options,
         )
         loader = DataLoader(Rows(), batch_size=7, shuffle=True)
         module = Module()
-        trainer.fit(module, for_lightning.prune_for(trainer, loader, sampler))
+        trainer.fit(module, for_lightning.prune_for(trainer, loader, sampler), ckpt_path=start)
+        if saved:
+            trainer.save_checkpoint(saved)
     return seen, module.net.weight.detach()
 
 
@@ -149,6 +150,13 @@ def test_lightning_keeps_our_order(name):
     expected, own = plain(SAMPLERS[name]())
     assert seen == expected
     assert torch.equal(weight, own)
+
+
+def test_lightning_goes_on_with_the_epochs_of_its_checkpoint(tmp_path):
+    path = tmp_path / "half.ckpt"
+    first, _ = with_lightning(SAMPLERS["rs2"](), epochs=EPOCHS // 2, saved=path)
+    rest, _ = with_lightning(SAMPLERS["rs2"](), start=path)
+    assert first + rest == plain(SAMPLERS["rs2"]())[0]
 
 
 def test_lightning_without_reloading_is_refused():

@@ -16,8 +16,9 @@ def prune_for(trainer: Any, loader: Any, sampler: Any, *, labels: Tensor | None 
     of a loader once. A pruned loader is no DataLoader, so its order stays; its rank and world come
     from the trainer; and `reload_dataloaders_every_n_epochs=1` makes Lightning read the length of
     every epoch, without which longer epochs than the first are cut off. Give `fit` this one loader
-    (or return the same one from `train_dataloader` each time): it holds what was observed, and its
-    state goes into Lightning's checkpoints.
+    (or return the same one from `train_dataloader` each time): it holds what was observed. Its
+    epochs are the trainer's, also after going on from a checkpoint taken between epochs; what
+    InfoBatch or a score observed is in `loader.state_dict()`, to be saved and loaded beside it.
 
     In `training_step`: `loss = self.trainer.train_dataloader.observe(losses)` with one loss for
     each row, for samplers that listen or weigh. `trainer.estimated_stepping_batches` is right for
@@ -36,7 +37,10 @@ def prune_for(trainer: Any, loader: Any, sampler: Any, *, labels: Tensor | None 
         >>> import torch
         >>> from types import SimpleNamespace
         >>> trainer = SimpleNamespace(  # as a Trainer has them
-        ...     global_rank=0, world_size=2, reload_dataloaders_every_n_epochs=1
+        ...     global_rank=0,
+        ...     world_size=2,
+        ...     current_epoch=0,
+        ...     reload_dataloaders_every_n_epochs=1,
         ... )
         >>> loader = torch.utils.data.DataLoader(torch.arange(8), batch_size=2)
         >>> [batch.tolist() for batch in prune_for(trainer, loader, [0, 2, 3, 5, 6])]
@@ -48,7 +52,7 @@ def prune_for(trainer: Any, loader: Any, sampler: Any, *, labels: Tensor | None 
             "reload_dataloaders_every_n_epochs=1"
         )
     rank, world = trainer.global_rank, trainer.world_size
-    return _Passes(prune(loader, sampler, labels=labels, rank=rank, world=world))
+    return _Passes(trainer, prune(loader, sampler, labels=labels, rank=rank, world=world))
 
 
 class _Passes:
@@ -59,10 +63,11 @@ class _Passes:
     last batch was given has ended when the length of the next is read.
     """
 
-    def __init__(self, loader: Any) -> None:
-        self.loader = loader
+    def __init__(self, trainer: Any, loader: Any) -> None:
+        self.trainer, self.loader = trainer, loader
 
     def __iter__(self) -> Iterator[Any]:
+        self.loader.set_epoch(self.trainer.current_epoch)
         yield from self.loader
 
     def __len__(self) -> int:
@@ -70,6 +75,6 @@ class _Passes:
         return len(self.loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "loader":
+        if name in ("trainer", "loader"):
             raise AttributeError(name)
         return getattr(self.loader, name)
