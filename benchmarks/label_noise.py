@@ -2,11 +2,12 @@
 
 Run from the root of the repository; parts that are done are read again, a killed one goes on:
 
-    python benchmarks/label_noise.py --parts traces gradients suspects holdout clean
+    python benchmarks/label_noise.py --parts traces el2n gradients suspects holdout clean
 
-Each part but `gradients` trains: `traces` one run of resnet8 for 10 epochs, from which every
-training-dynamics scorer is computed; `suspects` and `holdout` two more each; `clean` one without
-flips, for the rank correlations. Parts that were not run yet are left out of label_noise.md.
+`traces` trains one run of resnet8 for 10 epochs, from which every training-dynamics scorer is
+computed, and which `el2n` and `gradients` look at again. `suspects` trains two more runs, `holdout`
+two on half of the data, `clean` one without flips, for the rank correlations. Parts that were not
+run yet are left out of label_noise.md.
 """
 
 import argparse
@@ -40,8 +41,9 @@ TRACED = [
     *("el2n", "forgetting", "aum", "aum_probability", "loss", "entropy", "least_confidence"),
     *("confidence", "variability", "correctness", "first_learned", "dyn_unc", "dual", "tdds"),
 ]
+AFTER = [0, 2, 4, 9]  # epochs after which EL2N's clean pass is tried
 SAMPLE = 4_000  # examples that the gradient sweeps look at, the first of the data
-PARTS = ("traces", "gradients", "suspects", "holdout", "clean")
+PARTS = ("traces", "el2n", "gradients", "suspects", "holdout", "clean")
 
 
 def auc(wrong: np.ndarray, score: np.ndarray) -> float:
@@ -68,6 +70,14 @@ def traces(home: Path, data: dp.Data, wrong: np.ndarray) -> dict[str, object]:
     return {"auc": found, "error_norm_training": by_epoch, "error_norm_mean": mean}
 
 
+def el2n(home: Path, data: dp.Data, wrong: np.ndarray) -> dict[str, object]:
+    """Score the first examples by EL2N in clean passes after several epochs of the same run."""
+    record = recorded(data, home / "flipped")
+    data.readable[SAMPLE:] = False
+    error = clean_error(data, record, AFTER)[:, :SAMPLE]
+    return {"auc": [auc(wrong[:SAMPLE], row.numpy()) for row in error]}
+
+
 def gradients(home: Path, data: dp.Data, wrong: np.ndarray) -> dict[str, object]:
     """Score by clean passes and gradient sweeps of the same run, on the first examples."""
     record = recorded(data, home / "flipped")
@@ -84,7 +94,6 @@ def gradients(home: Path, data: dp.Data, wrong: np.ndarray) -> dict[str, object]
     found: dict[str, float] = {}
     for row, epoch in enumerate(late):
         after = f"after epoch {epoch + 1}"
-        found[f"el2n, clean pass {after}"] = auc(wrong, error[row].numpy())
         found[f"grand {after}"] = auc(wrong, norms[row].numpy())
         last = SCORERS["grand_last_layer"](error[row : row + 1], lengths[row])
         found[f"grand_last_layer {after}"] = auc(wrong, last.numpy())
@@ -175,6 +184,10 @@ def page(done: dict[str, dict], machine: str) -> str:
             f"{found['error_norm_mean']:.3f}.",
             "",
         ]
+    if "el2n" in done:
+        tried = zip(AFTER, done["el2n"]["auc"], strict=True)
+        text = ", ".join(f"{value:.3f} after epoch {epoch + 1}" for epoch, value in tried)
+        lines += [f"EL2N by the epoch of its clean pass (first {SAMPLE:,} examples): {text}.", ""]
     if "gradients" in done:
         head = f"## From gradients and clean passes of the same run, first {SAMPLE:,} examples"
         lines += [head, "", "| scorer | ROC-AUC |", "|---|---|"]
