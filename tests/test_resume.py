@@ -164,7 +164,8 @@ def test_a_killed_training_goes_on_to_the_same_weights(digits, run, epoch, tmp_p
             assert torch.equal(p, q)
     assert stored.rows() == resumed.rows()
     for a, b in zip(history.rows(), resumed.rows(), strict=True):
-        assert {**a, "seconds": 0} == {**b, "seconds": 0}
+        assert a.keys() == b.keys()
+        assert all(a[name] == b[name] for name in a if name not in ("seconds", "sampling"))
     assert sorted(p.name for p in (tmp_path / "t").iterdir()) == [
         "history.json",
         "model.safetensors",
