@@ -61,7 +61,7 @@ def facility_picks(
 class AllPairs:
     """A given matrix (n, n) float32, symmetric; what is below 0 counts as 0."""
 
-    batch = 8
+    batch = 16
 
     def __init__(self, pairs: NDArray[np.float32]) -> None:
         if pairs.ndim != 2 or pairs.shape[0] != pairs.shape[1] or pairs.dtype != np.float32:

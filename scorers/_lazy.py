@@ -1,9 +1,9 @@
 """Greedy maximisation where a gain is costly to compute and can only fall: lazy and stochastic."""
 
-import heapq
 import math
 from collections.abc import Callable
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,24 +31,20 @@ def lazy_picks(
         >>> lazy_picks(values, 2, lambda places: values[places], lambda pick: None, 1).tolist()
         [1, 2]
     """
-    heap = [(-value, place) for place, value in enumerate(gain.tolist())]
-    heapq.heapify(heap)
+    order = np.argsort(-gain, kind="stable")  # which is a heap, the highest first
+    cost, heap = -gain[order].astype(np.float64), order.astype(np.int64)
     fresh = np.zeros(len(gain), np.int64)  # at how many picks the gain was computed
-    picks: list[int] = []
-    while len(picks) < k:
-        _, top = heapq.heappop(heap)
-        if fresh[top] == len(picks):
-            picks.append(top)
-            take(top)
-            continue
-        stale = [top]
-        while len(stale) < batch and heap and fresh[heap[0][1]] < len(picks):
-            stale.append(heapq.heappop(heap)[1])
-        places = np.array(stale)
-        fresh[places] = len(picks)
-        for value, place in zip(evaluate(places).tolist(), stale, strict=True):
-            heapq.heappush(heap, (-value, place))
-    return np.array(picks, np.int64)
+    picks, stale, size = np.empty(k, np.int64), np.empty(batch, np.int64), len(gain)
+    for t in range(k):
+        while count := _pop(cost, heap, size, fresh, t, stale):
+            places = stale[:count]
+            value = evaluate(places)
+            _push(cost, heap, size - count, places, np.asarray(value, np.float64))
+            fresh[places] = t
+        size -= 1
+        picks[t] = stale[0]
+        take(int(stale[0]))
+    return picks
 
 
 def stochastic_picks(
@@ -81,3 +77,56 @@ def stochastic_picks(
         left[best] = left[-1]
         left = left[:-1]
     return picks
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _pop(cost, heap, size, fresh, now, out):  # type: ignore[no-untyped-def]
+    """Take the top and those next to it that are out of date; return how many, 0 if it is not."""
+    out[0] = heap[0]
+    first_is_fresh = fresh[heap[0]] == now
+    _drop_top(cost, heap, size)
+    if first_is_fresh:
+        return 0
+    count = 1
+    while count < len(out) and count < size and fresh[heap[0]] < now:
+        out[count] = heap[0]
+        _drop_top(cost, heap, size - count)
+        count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _drop_top(cost, heap, size):  # type: ignore[no-untyped-def]
+    """Move the last into the hole at the top, and down to where it belongs."""
+    value, place = cost[size - 1], heap[size - 1]
+    hole = 0
+    while True:
+        child = 2 * hole + 1
+        if child >= size - 1:
+            break
+        other = child + 1
+        if other < size - 1 and _before(cost[other], heap[other], cost[child], heap[child]):
+            child = other
+        if not _before(cost[child], heap[child], value, place):
+            break
+        cost[hole], heap[hole] = cost[child], heap[child]
+        hole = child
+    cost[hole], heap[hole] = value, place
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _push(cost, heap, size, places, gains):  # type: ignore[no-untyped-def]
+    for j in range(len(places)):
+        value, place, hole = -gains[j], places[j], size + j
+        while hole > 0:
+            parent = (hole - 1) // 2
+            if not _before(value, place, cost[parent], heap[parent]):
+                break
+            cost[hole], heap[hole] = cost[parent], heap[parent]
+            hole = parent
+        cost[hole], heap[hole] = value, place
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _before(cost, place, other_cost, other_place):  # type: ignore[no-untyped-def]
+    return cost < other_cost or (cost == other_cost and place < other_place)
