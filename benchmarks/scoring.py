@@ -30,6 +30,7 @@ import datapruner as dp
 from datapruner.engine import evaluating, predict
 from datapruner.files import read_json, write_json
 from datapruner.gradients import boundary_distance, grad_norm, input_gradient_variance
+from datapruner.hardware import place_model, placed
 from datapruner.recording import spread_epochs
 from datapruner.scores import score
 from datapruner.traces import TRACES, Record, Rows
@@ -69,19 +70,20 @@ def passes(data: dp.Data, pairs: int) -> list[str]:
     """Time a clean pass that records, and the sweeps of gradients, against what they stand on."""
     run = dp.Run(model="resnet8")
     loader = make_loader(data, run)
-    model = network(run, data, loader).eval()
+    device = torch.device("cpu")
+    model = place_model(network(run, data, loader).eval(), device)
     order = torch.arange(min(2_048, data.n))
-    batches = list(loader(order, train=False))
+    batches = [placed(batch.x, device) for batch in loader(order, train=False)]
 
     def bare() -> None:
         with torch.inference_mode():
-            for batch in batches:
-                model(batch.x)
+            for x in batches:
+                model(x)
 
     def fed() -> None:
         with torch.inference_mode():
             for batch in loader(order, train=False):
-                model(batch.x)
+                model(placed(batch.x, device))
 
     def clean() -> None:
         recorder = dp.Recorder(data.n)
@@ -96,7 +98,8 @@ def passes(data: dp.Data, pairs: int) -> list[str]:
         with evaluating(model):
             for batch in loader(torch.arange(256), train=False):
                 for i in range(len(batch.y)):
-                    loss = cross_entropy(model(batch.x[i : i + 1]), batch.y[i : i + 1])
+                    x = placed(batch.x[i : i + 1], device)
+                    loss = cross_entropy(model(x), batch.y[i : i + 1])
                     parts = torch.autograd.grad(loss, weights)
                     norm = torch.linalg.vector_norm(torch.stack([g.norm() for g in parts]))
                     reference[batch.index[i]] = norm
