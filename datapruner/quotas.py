@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 _DIGITS = 9  # equal remainders differ by less than this says, in floating point
-_NOISE = 10.0**-_DIGITS
 
 
 def largest_remainder(
@@ -49,7 +48,7 @@ def largest_remainder(
             break
         parts[full] = room[full]
         free &= ~full
-    floors: NDArray[np.int64] = np.floor(exact + _NOISE).astype(np.int64)
+    floors: NDArray[np.int64] = np.floor(exact).astype(np.int64)
     remainder = np.where(free & (floors < room), np.round(exact - floors, _DIGITS), -np.inf)
     floors[np.argsort(-remainder, kind="stable")[: left - int(floors.sum())]] += 1
     floors += parts

@@ -98,6 +98,15 @@ def test_transforms_draw_by_seed_epoch_and_index():
     assert random.getstate() == before[2]
 
 
+def test_passes_side_by_side_without_workers_keep_their_epochs():
+    loader = dp.TorchLoader(dp.open_data(Rows(noisy)), 2)
+    first, second = loader(ORDER, epoch=1), loader(ORDER.flip(0), epoch=2, train=False)
+    mixed = [(next(first), next(second)) for _ in range(5)]
+    assert torch.equal(torch.cat([a.x for a, _ in mixed]), loaded(loader, epoch=1))
+    expected = loaded(loader, ORDER.flip(0), epoch=2, train=False)
+    assert torch.equal(torch.cat([b.x for _, b in mixed]), expected)
+
+
 def test_generators_are_put_back_when_reading_fails():
     def fails(i):
         torch.rand(3)

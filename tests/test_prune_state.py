@@ -116,6 +116,16 @@ def test_end_of_epoch_comes_once_each_whatever_happens():
     assert ended == [0, 1, 2, 9]
 
 
+def test_an_epoch_that_is_set_again_is_drawn_anew():
+    loader = dp.prune(loader_of(), Listening())
+    for batch in loader:
+        loader.observe((batch % 7).float())
+    loader.set_epoch(0)
+    first, length = seen(loader), len(loader)
+    loader.set_epoch(0)
+    assert len(loader) == length == len(first) < 5
+
+
 # going on after a stop
 
 

@@ -243,17 +243,17 @@ def test_ten_million_examples():
     n = 10**7
     sampler = RS2(0.1).bind(n)
     sampler.draw(0)
-    started = time.perf_counter()
+    started = time.process_time()
     for epoch in range(1, 10):
         assert len(sampler.draw(epoch)[0]) == n // 10
-    assert (time.perf_counter() - started) / 9 < 0.2  # 10^8 in 2 s
+    assert (time.process_time() - started) / 9 < 0.2  # 10^8 in 2 s
     assert sampler._streams[0]._held[1].nbytes == 4 * n
     assert sampler._groups == (None,)
 
 
 def test_many_classes_are_grouped_at_once():
     labels = torch.arange(200_000) % 2_000
-    started = time.perf_counter()
+    started = time.process_time()
     order = RS2(0.1, stratified=True).bind(200_000, labels).draw(0)[0]
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert set(Counter(labels[order].tolist()).values()) == {10}
