@@ -1,5 +1,6 @@
 """What the FFCV tests share: a .beton of several pages, and one compiled loader of each kind."""
 
+import threading
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,8 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from datapruner import Data, open_data
-from datapruner.ffcv import write_beton
+from datapruner.ffcv import helpers, write_beton
+from datapruner.ffcv.installed import prefer_openmp
 
 N = 2100  # 32 x 32 pictures: four pages of 2 MiB, the last one hardly filled
 BATCH = 64
@@ -26,6 +28,7 @@ KINDS = [
 
 # FFCV hands its number of workers to numba, which takes no more than the cores it found when it was
 # imported. This file is imported before any test runs, so numba has started no threads yet.
+prefer_openmp()
 if parallel.NUM_THREADS < WORKERS:
     parallel.NUM_THREADS = WORKERS
     parallel.snt_check = lambda count: None
@@ -115,6 +118,11 @@ class Sizes:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Accept it."""
+
+
+def threads() -> int:
+    """Return how many threads there are, but for helpers that wait for their next epoch."""
+    return threading.active_count() - len(helpers._idle)
 
 
 def rows_given(loader: Any) -> Iterator[tuple[list[int], list[int]]]:

@@ -1,11 +1,10 @@
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from ffcv_files import BATCH, N, small_beton, small_data
+from ffcv_files import BATCH, N, small_beton, small_data, threads
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
@@ -66,13 +65,13 @@ def test_rows_are_safe_to_keep(small: FFCVLoader) -> None:
 
 
 def test_breaking_off_leaves_no_thread(small: FFCVLoader) -> None:
-    before = threading.active_count()
+    before = threads()
     for _ in small(torch.arange(N)):
         break
     passing = small(torch.arange(N))
     next(passing)
     del passing
-    assert threading.active_count() == before
+    assert threads() == before
     with pytest.raises(UsageError, match="outside the data set"):
         next(small(torch.tensor([N])))
 
@@ -281,10 +280,10 @@ def test_ffcvs_operations_give_the_order(operations: FFCVLoader) -> None:
 
 
 def test_breaking_off_ffcvs_operations_leaves_no_thread(operations: FFCVLoader) -> None:
-    before = threading.active_count()
+    before = threads()
     for _ in operations(ORDER, train=False):
         break
-    assert threading.active_count() == before
+    assert threads() == before
     assert torch.get_num_threads() == 1
 
 

@@ -1,4 +1,3 @@
-import threading
 from collections import Counter
 from typing import Any
 
@@ -23,6 +22,7 @@ from ffcv_files import (  # noqa: E402
     ffcv_loader,
     rows_given,
     small_beton,
+    threads,
 )
 
 
@@ -116,12 +116,12 @@ def test_drop_last_leaves_out_the_tail_and_says_when_that_is_all(loader: Any, ki
 
 def test_a_broken_off_epoch_advances_and_leaves_no_thread(loader: Any, kind: Any) -> None:
     epoch_of(dp.prune(loader, Sizes([64])))
-    before = threading.active_count()
+    before = threads()
     sampler = Sizes([1000, 900, 800])
     pruned = dp.prune(loader, sampler)
     for _ in pruned:
         break
-    assert threading.active_count() == before
+    assert threads() == before
     assert len(pruned) == -(-1000 // BATCH)  # the pass counts until the next one begins
     check_epoch_rows = epoch_of(pruned)
     assert sorted(check_epoch_rows) == sampler.draw(1)[0].sort().values.tolist()
@@ -130,7 +130,7 @@ def test_a_broken_off_epoch_advances_and_leaves_no_thread(loader: Any, kind: Any
     next(held)
     pruned.set_epoch(0)
     assert sorted(epoch_of(pruned)) == sampler.draw(0)[0].sort().values.tolist()
-    assert threading.active_count() == before
+    assert threads() == before
 
 
 def test_going_on_in_the_middle_of_an_epoch(loader: Any, kind: Any) -> None:
@@ -274,10 +274,10 @@ def test_a_failing_pipeline_is_an_error_not_a_wait() -> None:
         num_workers=1,
         pipelines={"image": None, "index": None, "label": [IntDecoder(), Broken()]},
     )
-    before = threading.active_count()
+    before = threads()
     with pytest.raises(dp.PrunerError, match="on purpose"):
         list(dp.prune(loader, dp.Fixed()))
-    assert threading.active_count() == before
+    assert threads() == before
 
 
 def test_threads_of_torch_stay_as_they_were() -> None:

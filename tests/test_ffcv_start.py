@@ -5,16 +5,17 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
-from ffcv_files import N, Sizes, ffcv_loader, rows_given, small_beton
+from ffcv_files import N, Sizes, ffcv_loader, rows_given, small_beton, threads
 from numba.np import arrayobj
 
 import datapruner as dp
-from datapruner.ffcv import compiling
+from datapruner.ffcv import compiling, helpers
 
 pytestmark = pytest.mark.ffcv
 
@@ -101,15 +102,15 @@ def test_warming_up_compiles_in_the_background() -> None:
         str(small_beton()), batch_size=32, num_workers=1, pipelines={"image": None, "label": None}
     )
     pruned = dp.prune(loader, Sizes([64]))
-    before = threading.active_count()
+    before = threads()
     pruned.warm_up()
     rows = [i for (index,) in pruned for i in index.flatten().tolist()]
     assert rows == Sizes([64]).draw(0)[0].sort().values.tolist()
     assert loader in _compiled
     deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while threads() > before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threads() == before
 
 
 def test_ffcv_itself_still_gives_everything_afterwards() -> None:
@@ -117,3 +118,18 @@ def test_ffcv_itself_still_gives_everything_afterwards() -> None:
     loader.drop_last = False
     list(rows_given(dp.prune(loader, dp.RS2(0.05))))
     assert sum(len(index) for _, _, index in loader) == N
+
+
+def test_helpers_are_used_again_and_not_across_a_fork() -> None:
+    names = []
+    for _ in range(3):
+        task = helpers.Task(lambda: names.append(threading.current_thread().ident))
+        assert task.wait(10)
+    assert len(set(names)) == 1
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads
+        child = os.fork()
+    if child == 0:
+        os._exit(0 if helpers.Task(lambda: None).wait(10) else 1)
+    assert os.waitpid(child, 0)[1] == 0

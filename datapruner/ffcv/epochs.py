@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ..errors import PrunerError
 from .compiling import explained, let_cache, plain_errors
+from .helpers import Task
 
 COMPILING = "FFCV compiles the loading pipeline, once in this process"
 
@@ -42,6 +43,10 @@ class Epoch(EpochIterator):  # type: ignore[misc]  # ffcv carries no types
         self.ended = True  # nothing to close as long as this constructor has not ended
         super().__init__(loader, np.ascontiguousarray(order.numpy().astype(np.uint64)))
         self.ended = False
+
+    def start(self) -> None:
+        """Have a helper make the batches: FFCV's iterator is a thread, which is never started."""
+        self.task = Task(self.run)
 
     def run(self) -> None:
         """Make batches until there are none left; a failure is kept for the one who waits."""
@@ -63,16 +68,16 @@ class Epoch(EpochIterator):  # type: ignore[misc]  # ffcv carries no types
             raise
 
     def close(self) -> None:
-        """End the thread, and the threads that read pages for it; it may be at work on a batch."""
+        """End the work, which may be on a batch, and the threads that read pages for it."""
         if self.ended:
             return
         self.ended = True
         self.terminate_event.set()
         self.iter_ixes = iter(())  # it finds no further batch
-        while self.is_alive():
+        while not self.task.wait(0.0):
             with suppress(Empty):  # it may be waiting to hand one over
                 self.output_queue.get_nowait()
-            self.join(0.005)
+            self.task.wait(0.005)
         self.closed = True
         self.memory_context.__exit__(None, None, None)
         for thread in getattr(getattr(self.memory_context, "executor", None), "threads", ()):

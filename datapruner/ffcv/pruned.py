@@ -18,7 +18,7 @@ from ..provenance import refuse_other_data
 from ..samplers import Sampler
 from ..seeds import seed_for
 from .beton import About, json_of
-from .installed import require
+from .installed import require, tell_of_tbb
 from .orders import OPEN_BYTES, by_page
 
 
@@ -55,6 +55,8 @@ def prune_ffcv(
     require()
     from ..wrap import as_sampler
 
+    if loader.num_workers > 1:
+        tell_of_tbb()
     n = int(loader.reader.num_samples)
     beton = Path(loader.fname)
     about = About.load(beton) if json_of(beton).exists() else None  # other tools write none
