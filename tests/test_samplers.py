@@ -107,6 +107,22 @@ def test_places_held_back_stand_right_behind_their_group():
     assert found > 5  # the case that this is about came up
 
 
+@settings(max_examples=200)
+@given(m=st.integers(1, 25), parts=st.lists(st.floats(0.01, 1), min_size=1, max_size=12))
+def test_groups_of_changing_sizes_cover_alike_and_are_pure(m, parts):
+    sizes = [max(1, round(part * m)) for part in parts]
+    stream, seen = Stream(m, sizes, 1, "p"), Counter({i: 0 for i in range(m)})
+    groups = [stream.group(i).tolist() for i in range(len(sizes) + 4)]  # the last size goes on
+    for number, group in enumerate(groups):
+        assert len(group) == len(set(group)) == sizes[min(number, len(sizes) - 1)]
+        assert Stream(m, sizes, 1, "p").group(number).tolist() == group
+        seen.update(group)
+        assert len(seen) == m
+        assert max(seen.values()) - min(seen.values()) <= 1
+    for number in reversed(range(len(groups))):
+        assert stream.group(number).tolist() == groups[number]
+
+
 def test_the_first_epoch_is_shuffled_and_seeds_and_epochs_differ():
     n = 100
     first = RS2(1.0, seed=0).bind(n).draw(0)[0]
