@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ._clusters import row_hashes
+from ._memory import refuse_beyond_memory
 from ._visits import finished
 
 MOST = 2**24  # float32 tells every whole number up to here from the next
@@ -31,7 +32,8 @@ def sorted_rows(embedding: Tensor, *, unit: bool = False) -> Rows:
     zeros stays one. Memory: one copy.
 
     Raises:
-        ValueError: not (n, d), more than 2**24 rows, or a row that is not finite.
+        ValueError: not (n, d), more than 2**24 rows, more than memory holds, or a row that is not
+            finite.
 
     Example:
         >>> a = sorted_rows(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), unit=True).x
@@ -46,6 +48,11 @@ def sorted_rows(embedding: Tensor, *, unit: bool = False) -> Rows:
             f"{len(embedding):,} examples are more than the {MOST:,} that a float32 score can "
             "rank: rank each part of them, or each class, by itself"
         )
+    refuse_beyond_memory(
+        4 * embedding.numel() + 16 * len(embedding),
+        f"a copy of {len(embedding):,} rows of {embedding.shape[1]:,} float32",
+        "use an embedding of fewer dimensions, or take each class by itself",
+    )
     refuse_not_finite(embedding)
     order = torch.from_numpy(np.argsort(row_hashes(embedding, seed=0), kind="stable"))
     x = torch.empty(embedding.shape, dtype=torch.float32)

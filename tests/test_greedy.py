@@ -215,6 +215,8 @@ def test_what_cannot_be_ranked_is_refused(name, options, message):
 
 
 def test_pairs_beyond_the_memory_are_refused_with_what_would_fit(monkeypatch):
-    monkeypatch.setattr("scorers._memory.free_memory", lambda: 1000)
+    monkeypatch.setattr("scorers._memory.free_memory", lambda: 10_000)
     with pytest.raises(ValueError, match="pass neighbours=64"):
         SCORERS["facility_location"](blobs(100))
+    with pytest.raises(ValueError, match=r"a copy of 1,000 rows of 12 float32 take 0.0 GiB"):
+        SCORERS["kcenter"](blobs(1000))
