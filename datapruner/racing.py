@@ -34,7 +34,7 @@ class Race:
     Args:
         run: how every arm is trained. With `steps` every arm takes that many; else every arm takes
             `epochs` of its own size, and arms of all data with as many steps stand beside them.
-        fraction: share of the data of the random and scored arms.
+        fractions: shares of the data, each with its random, RS2 and scored arms.
         ratio: of InfoBatch; None leaves it out.
         kept: selections, by the name of their arm: folders.
         scorers: each makes an arm that keeps the top by this score of a recorded run of its own,
@@ -47,12 +47,12 @@ class Race:
             the traces of one run do not feed.
 
     Example:
-        >>> Race(Run(model="mlp"), fraction=0.125).share
-        '12.5 %'
+        >>> Race(Run(model="mlp"), fractions=(0.1, 0.3)).ratio
+        0.5
     """
 
     run: Run
-    fraction: float = 0.1
+    fractions: tuple[float, ...] = (0.1,)
     ratio: float | None = 0.5
     kept: tuple[tuple[str, str], ...] = ()
     scorers: tuple[str, ...] = ()
@@ -61,8 +61,9 @@ class Race:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be raced."""
-        if not 0 < self.fraction <= 1:
-            raise UsageError(f"fraction must be above 0 and at most 1, not {self.fraction}")
+        for fraction in self.fractions:
+            if not 0 < fraction <= 1:
+                raise UsageError(f"fraction must be above 0 and at most 1, not {fraction}")
         if self.run.sampler is not None:
             raise UsageError("the run of a race has no sampler; its arms have")
         for name in self.scorers:
@@ -75,11 +76,6 @@ class Race:
                     f"scorer {name!r} needs {', '.join(sorted(needs))}; a race records "
                     f"{', '.join(TRACES)}; keep by it beforehand and give its folder as an arm"
                 )
-
-    @property
-    def share(self) -> str:
-        """The fraction as it stands in the names of arms."""
-        return f"{100 * self.fraction:g} %"
 
 
 def race(
@@ -113,7 +109,7 @@ def race(
         >>> what = Race(Run(model="mlp", epochs=2), ratio=None)
         >>> results = race(what, data, test, tempfile.mkdtemp(), seeds=1)
         >>> [result.arm for result in results]
-        ['all data', 'random 10 %', 'RS2 10 %', 'all data, as many steps as RS2']
+        ['all data', 'random 10 %', 'RS2 10 %', 'all data, as many steps as RS2 10 %']
     """
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
@@ -150,37 +146,36 @@ class _Seed:
     def results(self) -> list[Result]:
         """Train the arms in order: those with a budget of their own, then their controls."""
         what = self.what
-        found = [
-            self._trained(FULL, None),
-            self._random(),
-            self._trained(f"RS2 {what.share}", RS2Spec(what.fraction)),
-        ]
+        found = [self._trained(FULL, None)]
+        for fraction in what.fractions:
+            found.append(self._random(fraction))
+            found.append(self._trained(f"RS2 {_percent(fraction)}", RS2Spec(fraction)))
+            found += [self._scored(name, fraction) for name in what.scorers]
         if what.ratio is not None:
             found.append(self._trained(INFOBATCH, InfoBatchSpec(what.ratio)))
-        found += [self._scored(name) for name in what.scorers]
         found += [self._trained(name, KeepSpec(folder)) for name, folder in what.kept]
         if self.run.steps:
             return found  # all arms take as many steps already
         for result in [r for r in found if r.arm.startswith("RS2 ") or r.arm == INFOBATCH]:
             if result.steps < found[0].steps:
-                name = f"{FULL}, as many steps as {result.arm.split()[0]}"
+                name = f"{FULL}, as many steps as {result.arm}"
                 found.append(self._trained(name, None, steps=result.steps))
         return found
 
-    def _random(self) -> Result:
+    def _random(self, fraction: float) -> Result:
         """Train on one random subset, drawn anew for each seed."""
-        name = f"random {self.what.share}"
+        name = f"random {_percent(fraction)}"
         folder = self._folder("kept", name)
         nothing = torch.zeros(self.data.n).numpy()
-        took = _timed(folder, lambda: self._keep(nothing, "random", folder))
+        took = _timed(folder, lambda: self._keep(nothing, fraction, "random", folder))
         return self._trained(name, KeepSpec(str(folder)), preparation=took)
 
-    def _scored(self, scorer: str) -> Result:
+    def _scored(self, scorer: str, fraction: float) -> Result:
         """Record a run, score, keep, train; all of it counts, though scorers share the record."""
         from .recording import record
         from .scores import score
 
-        name = f"{scorer} {self.what.rule} {self.what.share}"
+        name = f"{scorer} {self.what.rule} {_percent(fraction)}"
         epochs = self.what.score_epochs or max(1, round(self.run.epochs / 5))
         run = replace(self.run, epochs=epochs, steps=0)
         recorded, folder = self._folder("records", "record"), self._folder("kept", name)
@@ -189,17 +184,18 @@ class _Seed:
 
         def choose() -> None:
             traces = record(self.data, run, recorded)
-            self._keep(score(traces, [scorer], data=self.data)[scorer], self.what.rule, folder)
+            chosen = score(traces, [scorer], data=self.data)[scorer]
+            self._keep(chosen, fraction, self.what.rule, folder)
 
         took += _timed(folder, choose)
         return self._trained(name, KeepSpec(str(folder)), preparation=took)
 
-    def _keep(self, scores: Any, rule: str, folder: Path) -> None:
+    def _keep(self, scores: Any, fraction: float, rule: str, folder: Path) -> None:
         from .selection import keep
 
         keep(
             scores,
-            self.what.fraction,
+            fraction,
             rule=rule,
             labels=self.data.labels,
             readable=self.data.readable,
@@ -249,6 +245,11 @@ def _timed(done: Path, work: Callable[[], object]) -> float:
         spent += time.perf_counter() - began
         write_json(note, {"seconds": spent})
     return spent
+
+
+def _percent(fraction: float) -> str:
+    """Return a share as it stands in the names of arms."""
+    return f"{100 * fraction:g} %"
 
 
 def _slug(name: str) -> str:

@@ -35,10 +35,10 @@ def test_arms_and_what_they_cost(raced):
         "all data",
         "random 20 %",
         "RS2 20 %",
-        "InfoBatch",
         "el2n top 20 %",
+        "InfoBatch",
         "kept: mine",
-        "all data, as many steps as RS2",
+        "all data, as many steps as RS2 20 %",
         "all data, as many steps as InfoBatch",
     ]
     of = {(r.arm, r.seed): r for r in results}
@@ -48,7 +48,7 @@ def test_arms_and_what_they_cost(raced):
         assert of["all data", seed].examples == 3 * n
         assert of["RS2 20 %", seed].examples == 3 * round(0.2 * n)
         assert of["RS2 20 %", seed].steps == of["random 20 %", seed].steps == 9
-        assert of["all data, as many steps as RS2", seed].steps == 9
+        assert of["all data, as many steps as RS2 20 %", seed].steps == 9
         assert of["InfoBatch", seed].steps == of["all data, as many steps as InfoBatch", seed].steps
         assert of["InfoBatch", seed].examples < 3 * n
     assert of["random 20 %", 0].accuracy != of["random 20 %", 1].accuracy
@@ -125,15 +125,22 @@ def test_a_run_that_was_stopped_ends_the_same(tmp_path, monkeypatch):
 
 def test_with_steps_every_arm_takes_as_many(tmp_path):
     data, test = dp.open_data("digits"), dp.open_data("digits", "test")
-    what = Race(dp.Run(model="mlp", steps=20, lr=0.05), fraction=0.2)
+    what = Race(dp.Run(model="mlp", steps=20, lr=0.05), fractions=(0.2, 0.4))
     results = race(what, data, test, tmp_path, seeds=1)
-    assert [r.arm for r in results] == ["all data", "random 20 %", "RS2 20 %", "InfoBatch"]
+    assert [r.arm for r in results] == [
+        "all data",
+        "random 20 %",
+        "RS2 20 %",
+        "random 40 %",
+        "RS2 40 %",
+        "InfoBatch",
+    ]
     assert {r.steps for r in results} == {20}
 
 
 def test_what_cannot_be_raced(tmp_path):
     for options, words in (
-        ({"fraction": 0.0}, "fraction"),
+        ({"fractions": (0.1, 0.0)}, "fraction"),
         ({"scorers": ("el3n",)}, "no scorer 'el3n'"),
         ({"scorers": ("prototypes",)}, "needs embedding"),
     ):

@@ -35,7 +35,7 @@ def race(
     data: DataWord,
     /,
     out: str,
-    fraction: float = 0.1,
+    fraction: tuple[float, ...] = (0.1,),
     seeds: int = 3,
     infobatch: float = 0.5,
     keep: tuple[str, ...] = (),
@@ -57,7 +57,7 @@ def race(
     Args:
         data: what to train on; its test split is read after each epoch.
         out: folder for results.json, report.html and every run.
-        fraction: share of the data of the random, RS2 and scored arms.
+        fraction: shares of the data, each with a random arm, RS2 and the scored arms.
         seeds: runs of each arm.
         infobatch: share of the examples below the mean loss that InfoBatch leaves out; 0 leaves out
             the arm.
@@ -91,7 +91,7 @@ def _race(what: "Race", out: str, seeds: int, opening: Opening, common: Common) 
     word = what.run.data or ""
     with Console() as console:
         data = open_data(word, "train", download=opening.download, strict=opening.strict)
-        console.say(f"{data}; {what.run.model}, {what.share} against everything, {seeds} seeds")
+        console.say(f"{data}; {what.run.model}, {seeds} seeds")
         if common.dry_run:
             cost = estimate(what.run, data, recording=False)
             print(json.dumps(cost) if common.json else f"each run of all data: {text(cost)}")
