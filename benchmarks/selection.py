@@ -247,9 +247,13 @@ def peer(python: str | None, name: str, arrays: dict[str, np.ndarray], k: int) -
         for key, array in arrays.items():
             np.save(Path(folder) / f"{key}.npy", array)
         command = [python, str(PEERS), name, folder, str(k)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=540)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+        except subprocess.TimeoutExpired:
+            print(f"{name}: stopped after 240 s", file=sys.stderr)
+            return None
     if done.returncode:
-        print(f"{name}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        print(f"{name}: ended with {done.returncode}: {done.stderr[-200:]}", file=sys.stderr)
         return None
     return json.loads(done.stdout.splitlines()[-1])
 
