@@ -187,3 +187,59 @@ class Cursor:
         self.sampler.load_state_dict(state["sampler"])
         self._open, self.indices, self._shared = False, None, None
         self._next, self._skip = int(state["epoch"]), int(state["batches"])
+
+
+class Pruned:
+    """What a wrapped loader is, whichever library made it; iterating over it is each kind's own.
+
+    Attributes that are not its own are those of the loader it was made from.
+
+    Attributes:
+        original: the loader it was made from.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> from datapruner import prune
+        >>> isinstance(prune(DataLoader(range(4)), [1, 2]), Pruned)
+        True
+    """
+
+    def __init__(self, original: Any, cursor: Cursor) -> None:
+        self.original, self._cursor = original, cursor
+
+    def __len__(self) -> int:
+        """Return the number of batches of the epoch under way, or of the next one."""
+        return len(self._cursor)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("original", "_cursor"):
+            raise AttributeError(name)
+        return getattr(self.original, name)
+
+    @property
+    def indices(self) -> Tensor:
+        """Full-set indices (b,) int64 of the batch just given."""
+        if self._cursor.indices is None:
+            raise UsageError("no batch was given yet; read loader.indices inside the loop")
+        return self._cursor.indices
+
+    @property
+    def bound(self) -> Sampler:
+        """The sampler over these data; that of InfoBatch says in `saved` what it left out."""
+        return self._cursor.sampler
+
+    def observe(self, losses: Tensor) -> Tensor:
+        """Tell the sampler the losses (b,) of this batch; return their weighted mean."""
+        return self._cursor.observe(losses)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Make the next pass this epoch."""
+        self._cursor.set_epoch(epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands, in the middle of an epoch too."""
+        return self._cursor.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`: the next pass gives what was left of that epoch."""
+        self._cursor.load_state_dict(state)

@@ -15,7 +15,7 @@ from torch.utils.data import (
 )
 from torch.utils.data import Sampler as TorchSampler
 
-from .cursor import Cursor
+from .cursor import Cursor, Pruned
 from .errors import UsageError
 from .samplers import Fixed, Sampler
 
@@ -101,10 +101,8 @@ def as_sampler(sampler: Any, seed: int) -> Sampler:
     )
 
 
-class PrunedLoader:
+class PrunedLoader(Pruned):
     """A DataLoader that gives what a sampler draws; made by `prune`.
-
-    Attributes that are not its own are those of the DataLoader it was made from.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -132,7 +130,7 @@ class PrunedLoader:
         size = loader.batch_size
         dataset: Any = loader.dataset
         bound = as_sampler(sampler, seed).bind(len(dataset), labels, None)
-        self._cursor = Cursor(
+        cursor = Cursor(
             bound,
             size or 1,
             drop_last=bool(loader.drop_last),
@@ -158,7 +156,7 @@ class PrunedLoader:
             prefetch_factor=loader.prefetch_factor,
             persistent_workers=loader.persistent_workers,
         )
-        self.original = loader
+        super().__init__(loader, cursor)
 
     def __iter__(self) -> Iterator[Any]:
         """Begin the next epoch; a pass that is broken off was an epoch all the same."""
@@ -178,43 +176,6 @@ class PrunedLoader:
             yield batch
         if self._order.parts is parts:
             self._cursor.end()
-
-    def __len__(self) -> int:
-        """Return the number of batches of the epoch under way, or of the next one."""
-        return len(self._cursor)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("original", "loader", "_cursor", "_order"):
-            raise AttributeError(name)
-        return getattr(self.original, name)
-
-    @property
-    def indices(self) -> Tensor:
-        """Full-set indices (b,) int64 of the batch just given."""
-        if self._cursor.indices is None:
-            raise UsageError("no batch was given yet; read loader.indices inside the loop")
-        return self._cursor.indices
-
-    @property
-    def bound(self) -> Sampler:
-        """The sampler over these data; that of InfoBatch says in `saved` what it left out."""
-        return self._cursor.sampler
-
-    def observe(self, losses: Tensor) -> Tensor:
-        """Tell the sampler the losses (b,) of this batch; return their weighted mean."""
-        return self._cursor.observe(losses)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass this epoch."""
-        self._cursor.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, in the middle of an epoch too."""
-        return self._cursor.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`: the next pass gives what was left of that epoch."""
-        self._cursor.load_state_dict(state)
 
 
 class _Batches(TorchSampler[Any]):

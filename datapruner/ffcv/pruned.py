@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..cursor import Cursor
+from ..cursor import Cursor, Pruned
 from ..errors import UsageError
 from ..provenance import refuse_other_data
 from ..samplers import Sampler
@@ -71,14 +71,11 @@ def prune_ffcv(
     return PrunedLoader(loader, _FFCVCursor(loader, bound, rank, world, ragged))
 
 
-class PrunedLoader:
-    """An FFCV loader over what a sampler draws; made by `prune_ffcv`.
-
-    Attributes that are not its own are those of the FFCV loader it was made from.
-    """
+class PrunedLoader(Pruned):
+    """An FFCV loader over what a sampler draws; made by `prune_ffcv`."""
 
     def __init__(self, loader: Any, cursor: Cursor) -> None:
-        self.original, self._cursor = loader, cursor
+        super().__init__(loader, cursor)
         self._running: ReferenceType[Generator[Any]] | None = None  # weak: `break` is to end it
 
     def __iter__(self) -> Iterator[Any]:
@@ -99,43 +96,6 @@ class PrunedLoader:
             yield batch
         if self._cursor.epoch == epoch:
             self._cursor.end()
-
-    def __len__(self) -> int:
-        """Return the number of batches of the epoch under way, or of the next one."""
-        return len(self._cursor)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("original", "_cursor", "_running"):
-            raise AttributeError(name)
-        return getattr(self.original, name)
-
-    @property
-    def indices(self) -> Tensor:
-        """Rows (b,) int64 of the batch just given."""
-        if self._cursor.indices is None:
-            raise UsageError("no batch was given yet; read loader.indices inside the loop")
-        return self._cursor.indices
-
-    @property
-    def bound(self) -> Sampler:
-        """The sampler over these data; that of InfoBatch says in `saved` what it left out."""
-        return self._cursor.sampler
-
-    def observe(self, losses: Tensor) -> Tensor:
-        """Tell the sampler the losses (b,) of this batch; return their weighted mean."""
-        return self._cursor.observe(losses)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Make the next pass this epoch."""
-        self._cursor.set_epoch(epoch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return where the loader stands, in the middle of an epoch too."""
-        return self._cursor.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`: the next pass gives what was left of that epoch."""
-        self._cursor.load_state_dict(state)
 
     def warm_up(self) -> None:
         """Have FFCV compile in the background, such as for validation while training begins."""
