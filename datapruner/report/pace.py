@@ -14,7 +14,7 @@ from .svg import Scale, drawing, label, line, rect, short_label, ticks
 from .tables import Figure, Table
 
 SHARES = (0.9, 0.95, 0.99)
-_WIDTH, _LEFT, _ROW = 480, 150, 22
+_WIDTH, _LEFT, _ROW = 480, 232, 22
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _chart(arms: Sequence[Arm], found: Sequence[Pace]) -> Markup:
         marks += [label(x(tick), foot + 16, formats.compact(tick))]
     for row, arm in enumerate(arms):
         middle = _ROW * (row + 0.5) + 4
-        marks.append(short_label(_LEFT - 8, middle + 4, arm.name, 22))
+        marks.append(short_label(_LEFT - 8, middle + 4, arm.name, 36))
         marks.append(rect(x.start, middle - 1, x(arm.seconds) - x.start, 2, "grid"))
         for pace in found:
             if pace.arm == arm.name and pace.seconds is not None:
