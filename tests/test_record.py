@@ -86,6 +86,15 @@ def test_a_clean_row_is_evaluation_by_hand_after_its_epoch(digits):
     assert not same(record.trace("loss", clean=True)[1], record.trace("loss")[2])
 
 
+def test_a_clean_row_is_float32_whatever_the_training_was(digits):
+    record = dp.record(digits, Run(model="mlp", epochs=1, lr=0.05, precision="bf16"))
+    model = load_epoch(dp.make_model("mlp", 10, digits.shape), record, 0).eval()
+    (batch,) = dp.TensorLoader(digits, digits.n)(torch.arange(digits.n), train=False)
+    with torch.no_grad():
+        rows, _ = measure(model(batch.x), batch.y)
+    torch.testing.assert_close(record.trace("margin", clean=True)[0], rows[1], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("run", "clean"),
     [

@@ -70,10 +70,11 @@ def test_the_first_visit_in_an_epoch_counts(tmp_path):
     logits, label = torch.tensor([[1.0, 0.0], [2.0, 0.0], [9.0, 0.0]]), torch.zeros(3).long()
     recorder.observe(0, torch.tensor([1, 0, 1]), logits, label)
     recorder.observe(0, torch.tensor([0, 2]), logits[1:] + 5 * torch.eye(2), label[1:])
-    recorder.observe(1, torch.tensor([1]), logits[:1], label[:1])
+    recorder.observe(1, torch.tensor([1, 0]), logits[:2], label[:2])
     record = recorder.close()
     assert record.trace("margin")[0].tolist() == [2.0, 1.0, 4.0]
-    assert record.trace("shift")[1, 1].item() == 0  # the first visit is what it is compared to
+    # The first visit is also what the next epoch's is compared to.
+    assert record.trace("shift")[1, :2].tolist() == [0, 0]
 
 
 def test_clean_rows_are_kept_apart(tmp_path):

@@ -143,10 +143,13 @@ def test_features_and_photographs_find_their_loader(digits):
     assert dp.train(larger, digits)[1].steps == 2
 
 
-def test_the_test_loader_is_normalised_as_the_training_data_are(digits):
-    train = make_loader(digits, RUN)
-    test = make_loader(dp.open_data("digits", "test"), RUN, like=train)
-    assert test.normalise == train.normalise
+def test_the_test_data_are_normalised_as_the_training_data_are(digits):
+    dark = torch.utils.data.TensorDataset(digits.x // 4, digits.labels)
+    test = dp.open_data(dark, "test")
+    model, history = dp.train(Run(model="mlp", epochs=2, lr=0.05), digits, test=test)
+    train = dp.TensorLoader(digits)
+    right = dp.evaluate(model, dp.TensorLoader(test, normalise=train.normalise))
+    assert history.accuracy == right != dp.evaluate(model, dp.TensorLoader(test))
 
 
 def test_rs2_is_bound_to_the_run(digits):
