@@ -9,6 +9,7 @@ compiles, worker processes start and files enter the system's cache.
 """
 
 import argparse
+import json
 import os
 import platform
 import statistics
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 import datapruner as dp
 from datapruner.augment import Normalise
 from datapruner.ffcv import FFCVLoader, prune_ffcv, write_beton
+from datapruner.ffcv.installed import require
 from datapruner.vision import torchvision
 
 BATCH = 256
@@ -166,6 +168,47 @@ def table(head: list[str], rows: list[list[str]]) -> None:
     print(flush=True)
 
 
+ALONE = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import ffcv.loader  # before datapruner: as FFCV comes, on the threads that numba takes by itself
+sys.path.insert(0, sys.argv[1])
+import loaders
+from pathlib import Path
+import numpy as np
+beton, photo, n, rounds, *sizes = json.loads(sys.argv[2])
+passes = {}
+for size in sizes:
+    kept = np.random.default_rng(0).permutation(n)[:size].astype(np.uint64)
+    passes[size] = loaders.whole(loaders.ffcv_loader(Path(beton), kept, photo))
+print(json.dumps([taken for taken, _ in loaders.interleaved(passes, rounds).values()]))
+"""
+
+
+def child(code: str, *arguments: str, **environment: str) -> str:
+    """Run Python code in a process of its own; return the last line it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()[-1]
+
+
+def plain_ffcv(
+    beton: Path, photo: bool, n: int, rounds: int, sizes: list[int]
+) -> list[list[float]]:
+    """Return the seconds of epochs of plain FFCV over random subsets of these sizes.
+
+    In a process of its own: datapruner puts numba on OpenMP, where FFCV's habit of starting a
+    thread an epoch is dear; FFCV by itself takes TBB where that is installed.
+    """
+    found = json.loads(child(ALONE, json.dumps([str(beton), photo, n, rounds, *sizes])))
+    return [list(map(float, taken)) for taken in found]
+
+
 def compare(data: dp.Data, beton: Path, photo: bool, rounds: int) -> None:
     """Print images per second of every loader on everything, a fixed 30 % and RS2 10 %."""
     share = torch.randperm(data.n, generator=torch.Generator().manual_seed(0))
@@ -180,10 +223,6 @@ def compare(data: dp.Data, beton: Path, photo: bool, rounds: int) -> None:
     inner = ffcv_loader(beton, None, photo)
     tensors = None if photo else dp.TensorLoader(data, BATCH, normalise=NORMALISE)
     torches = {w: torch_loader(data, photo, w) for w in (0, WORKERS)}
-    plain = {
-        "everything": ffcv_loader(beton, None, photo),
-        "fixed 30 %": ffcv_loader(beton, fixed.numpy().astype(np.uint64), photo),
-    }
     result: dict[str, dict[str, str]] = {}
     for what, sampler in samplers.items():
         passes = {
@@ -192,14 +231,16 @@ def compare(data: dp.Data, beton: Path, photo: bool, rounds: int) -> None:
         }
         if tensors is not None:
             passes["TensorLoader"] = contract(tensors, sampler)
-        if what in plain:
-            passes["plain FFCV"] = whole(plain[what])
         passes["FFCV, prune()"] = whole(prune_ffcv(inner, sampler))
         passes["FFCVLoader"] = contract(ours, sampler)
         for name, (taken, rows) in interleaved(passes, rounds).items():
             speed = f"{rows / statistics.median(taken):,.0f}"
             result.setdefault(name, {})[what] = speed
+    sizes = [data.n, len(fixed)]
+    seen = plain_ffcv(beton, photo, data.n, rounds, sizes)
+    speeds = [f"{n / statistics.median(taken):,.0f}" for n, taken in zip(sizes, seen, strict=True)]
     names = list(samplers)
+    result["plain FFCV"] = dict(zip(names, speeds, strict=False))
     table(
         ["images/s", *names],
         [[name, *(found.get(what, "–") for what in names)] for name, found in result.items()],
@@ -228,28 +269,31 @@ def fractions(data: dp.Data, beton: Path, photo: bool, rounds: int) -> None:
 
 def overhead(beton: Path, n: int, rounds: int) -> None:
     """Print what prune() adds to plain FFCV on as many rows, and what a new order costs."""
-    passes: dict[str, Pass] = {}
     sizes = [s for s in (n, 15_000, 5_000) if s <= n]
     inner = ffcv_loader(beton, None, photo=False)
+    passes: dict[str, Pass] = {}
     for size in sizes:
         kept = np.random.default_rng(0).permutation(n)[:size]
-        passes[f"plain {size}"] = whole(ffcv_loader(beton, kept.astype(np.uint64), photo=False))
-        passes[f"pruned {size}"] = whole(prune_ffcv(inner, dp.Fixed(kept.tolist())))
-    found = {k: v for k, (v, _) in interleaved(passes, rounds).items()}
+        passes[str(size)] = whole(prune_ffcv(inner, dp.Fixed(kept.tolist())))
+    ours: list[list[float]] = [[] for _ in sizes]
+    theirs: list[list[float]] = [[] for _ in sizes]
+    for _ in range(4):  # in turn, so that a busy time of the machine hits both
+        for mine, (taken, _) in zip(ours, interleaved(passes, rounds).values(), strict=True):
+            mine += taken
+        for other, seen in zip(theirs, plain_ffcv(beton, False, n, rounds, sizes), strict=True):
+            other += seen
     rows = []
-    for size in sizes:
-        a, b = found[f"plain {size}"], found[f"pruned {size}"]
-        ratio = statistics.median(y / x for x, y in zip(a, b, strict=True))
-        best = min(b) / min(a)
-        cells = [f"{1e3 * statistics.median(v):.1f} ms" for v in (a, b)]
+    for size, a, b in zip(sizes, theirs, ours, strict=True):
+        cells = [f"{1e3 * statistics.median(v):.1f} ms (best {1e3 * min(v):.1f})" for v in (a, b)]
+        ratio, best = statistics.median(b) / statistics.median(a), min(b) / min(a)
         rows.append([f"{size:,}", *cells, f"{ratio - 1:+.1%}", f"{best - 1:+.1%}"])
-    table(["rows", "plain FFCV", "prune()", "median of ratios", "best against best"], rows)
+    table(["rows", "plain FFCV", "prune()", "medians", "best against best"], rows)
     pruned = prune_ffcv(inner, dp.Fixed())
     began = time.perf_counter()
     for epoch in range(20):
         pruned._cursor.share(epoch)
     each = (time.perf_counter() - began) / 20
-    full = statistics.median(found[f"plain {n}"])
+    full = statistics.median(theirs[0])
     print(f"A new order of {n:,} rows takes {1e3 * each:.2f} ms, {each / full:.2%} of an epoch.\n")
 
 
@@ -284,14 +328,7 @@ def start(beton: Path) -> None:
         cells = []
         with tempfile.TemporaryDirectory() as empty:
             for _ in range(3):  # the first fills the cache, the others find it
-                done = subprocess.run(
-                    [sys.executable, "-c", START, str(Path(__file__).parent), how, str(beton)],
-                    env={**os.environ, "NUMBA_CACHE_DIR": empty},
-                    capture_output=True,
-                    text=True,
-                    check=True,
-                )
-                cells.append(float(done.stdout.split()[-1]))
+                cells.append(float(child(START, how, str(beton), NUMBA_CACHE_DIR=empty)))
         rows.append([name, f"{cells[0]:.1f} s", f"{min(cells[1:]):.1f} s"])
     table(["time to the first batch", "first process ever", "later processes"], rows)
 
@@ -321,6 +358,7 @@ def main() -> None:
     options.add_argument("--only", choices=["pictures", "overhead", "photos", "start"])
     chosen = options.parse_args()
     torch.set_num_threads(1)
+    require()
 
     def wanted(part: str) -> bool:
         return chosen.only in (None, part)

@@ -14,7 +14,7 @@ from torch.utils.data import TensorDataset
 
 from datapruner import Data, open_data
 from datapruner.ffcv import helpers, write_beton
-from datapruner.ffcv.installed import prefer_openmp
+from datapruner.ffcv.installed import leave_tbb
 
 N = 2100  # 32 x 32 pictures: four pages of 2 MiB, the last one hardly filled
 BATCH = 64
@@ -28,7 +28,7 @@ KINDS = [
 
 # FFCV hands its number of workers to numba, which takes no more than the cores it found when it was
 # imported. This file is imported before any test runs, so numba has started no threads yet.
-prefer_openmp()
+leave_tbb()
 if parallel.NUM_THREADS < WORKERS:
     parallel.NUM_THREADS = WORKERS
     parallel.snt_check = lambda count: None

@@ -67,6 +67,30 @@ def test_the_next_process_finds_what_was_compiled(tmp_path: Path) -> None:
     assert {top for _, top in found} == {"254"}
 
 
+LAYER = """
+import ffcv.loader  # starts numba's threads, on TBB where it is installed
+import numba
+from datapruner.ffcv.installed import require, tell_of_tbb
+require()
+tell_of_tbb()
+print(numba.threading_layer(), numba.get_num_threads())
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, "workqueue"])
+def test_numba_leaves_tbb_which_leaks_unless_told_to_stay(chosen: str | None) -> None:
+    choice = {} if chosen is None else {"NUMBA_THREADING_LAYER": chosen}
+    done = subprocess.run(
+        [sys.executable, "-c", LAYER],
+        env={**os.environ, "NUMBA_NUM_THREADS": "2", **choice},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.stdout.split() == [chosen or "omp", "1"], done.stderr[-2000:]
+    assert "TBB" not in done.stderr
+
+
 def test_slices_are_compiled_without_the_long_message_and_still_checked() -> None:
     usual = arrayobj.raise_with_shape_context
     with compiling.plain_errors():

@@ -46,7 +46,7 @@ def require() -> None:
     """
     if find_spec("ffcv") is None:
         raise PrunerError(f"FFCV is not installed, and .beton files need it; {HOW}")
-    prefer_openmp()
+    leave_tbb()
     threads = torch.get_num_threads(), numba.get_num_threads()
     try:
         with warnings.catch_warnings():
@@ -60,22 +60,29 @@ def require() -> None:
         numba.set_num_threads(threads[1])
 
 
-def prefer_openmp() -> None:
-    """Have numba run its threads on OpenMP, unless they run already or the user chose otherwise.
+def leave_tbb() -> None:
+    """Have numba run its threads on OpenMP instead of TBB, unless the user chose a layer.
 
     numba takes TBB where it finds it, and OpenCV's Debian packages bring it. On TBB every call of
     parallel code leaves some 7 KB behind and makes all later calls slower: 0.1 ms at first, 2 ms
-    after 24,000 calls, which are a dozen epochs of FFCV on CIFAR-10 (numba issue 10556).
+    after 24,000 calls, which are a dozen epochs of FFCV on CIFAR-10 (numba issue 10556). FFCV
+    starts numba's threads when it is imported, so that they may have to be started again, on the
+    other layer; what was compiled before stays on TBB, which goes on working beside it.
     """
-    chosen = {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & set(os.environ)
-    if not parallel._is_initialized and not chosen:
-        settings: Any = numba.config
-        settings.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    if {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & set(os.environ):
+        return
+    settings: Any = numba.config
+    settings.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]
+    if getattr(parallel, "_threading_layer", None) == "tbb" and parallel._is_initialized:
+        threads = numba.get_num_threads()
+        parallel._is_initialized = False
+        parallel._launch_threads()  # type: ignore[no-untyped-call]  # numba carries no types
+        numba.set_num_threads(threads)
 
 
 @cache
 def tell_of_tbb() -> None:
-    """Say once on stderr that numba runs on TBB, where it is too late to change it."""
+    """Say once on stderr that numba runs on TBB all the same: the user's choice, or no OpenMP."""
     if getattr(parallel, "_threading_layer", None) == "tbb":
         print(  # noqa: T201
             "numba runs on TBB here, on which FFCV gets slower with every epoch (numba issue "
