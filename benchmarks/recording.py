@@ -17,7 +17,8 @@ from collections.abc import Callable
 import torch
 
 import datapruner as dp
-from datapruner.engine import fit, predict
+from datapruner.engine import fit
+from datapruner.evaluation import predict
 from datapruner.hardware import pick_device
 from datapruner.loaders import Batch
 from datapruner.training import make_loader, network

@@ -27,7 +27,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import datapruner as dp
-from datapruner.engine import evaluating, predict
+from datapruner.evaluation import evaluating, predict
 from datapruner.files import read_json, write_json
 from datapruner.gradients import boundary_distance, grad_norm, input_gradient_variance
 from datapruner.hardware import place_model, placed

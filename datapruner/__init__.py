@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from .data import Data as Data
     from .data import open_data as open_data
     from .embedding import embed as embed
-    from .engine import evaluate as evaluate
     from .engine import fit as fit
     from .errors import PrunerError as PrunerError
     from .errors import Refused as Refused
     from .errors import UsageError as UsageError
+    from .evaluation import evaluate as evaluate
     from .ffcv import FFCVLoader as FFCVLoader
     from .ffcv import write_beton as write_beton
     from .history import History as History
@@ -43,7 +43,7 @@ _HOME = {
     "open_data": "data",
     "embed": "embedding",
     "History": "history",
-    "evaluate": "engine",
+    "evaluate": "evaluation",
     "fit": "engine",
     "PrunerError": "errors",
     "Refused": "errors",

@@ -81,30 +81,45 @@ def save_checkpoint(
     path: Path | str,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    sampler_state: dict[str, Any],
+    states: dict[str, dict[str, Any]],
     history: History,
     run_id: str,
 ) -> None:
-    """Write everything that the next epoch depends on."""
+    """Write everything that the next epoch depends on.
+
+    Args:
+        path: the file.
+        model: its weights and buffers.
+        optimizer: its momentum.
+        states: by name (sampler, masks), what else goes on: tensors and JSON values.
+        history: of the epochs done.
+        run_id: what the file belongs to.
+    """
     names = {id(p): name for name, p in model.named_parameters()}
     momentum = {
         names[id(p)]: state["momentum_buffer"]
         for p, state in optimizer.state.items()
         if state.get("momentum_buffer") is not None
     }
-    tensors = {k: v for k, v in sampler_state.items() if isinstance(v, Tensor)}
-    plain = {k: v for k, v in sampler_state.items() if not isinstance(v, Tensor)}
+    tensors = {
+        name: {k: v for k, v in state.items() if isinstance(v, Tensor)}
+        for name, state in states.items()
+    }
+    plain = {
+        name: {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+        for name, state in states.items()
+    }
     save_tensors(
         path,
-        {"model": model.state_dict(), "momentum": momentum, "sampler": tensors},
-        {"run": run_id, "history": history.rows(), "sampler": plain},
+        {"model": model.state_dict(), "momentum": momentum, **tensors},
+        {"run": run_id, "history": history.rows(), "states": plain},
     )
 
 
 def load_checkpoint(
     path: Path | str, model: nn.Module, optimizer: torch.optim.Optimizer, run_id: str
-) -> tuple[History, dict[str, Any]]:
-    """Restore model and optimizer in place; return the history and the sampler's state.
+) -> tuple[History, dict[str, dict[str, Any]]]:
+    """Restore model and optimizer in place; return the history and the other states by name.
 
     Raises:
         Refused: the checkpoint is of another run.
@@ -120,4 +135,5 @@ def load_checkpoint(
         if name in momentum:
             buffer = torch.empty_like(parameter).copy_(momentum[name])
             optimizer.state[parameter]["momentum_buffer"] = buffer
-    return History.from_rows(about["history"]), about["sampler"] | sections.get("sampler", {})
+    states = {name: plain | sections.get(name, {}) for name, plain in about["states"].items()}
+    return History.from_rows(about["history"]), states

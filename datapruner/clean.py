@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .engine import Progress, predict
 from .errors import UsageError
+from .evaluation import predict
 from .files import whole_file
+from .hooks import Progress
 from .run import Run
 from .trained import Network, Ready, ready
 

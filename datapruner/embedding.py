@@ -7,10 +7,11 @@ import numpy as np
 from torch import nn
 
 from .checkpoint import weights_hash
-from .engine import Progress, predict
 from .errors import PrunerError, Refused, UsageError
+from .evaluation import predict
 from .files import read_json, whole_file, write_json
 from .heads import features
+from .hooks import Progress
 from .run import Run
 from .trained import Network, ready
 

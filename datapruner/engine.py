@@ -1,44 +1,27 @@
-"""The one training loop, and evaluation."""
+"""The one training loop."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint
 from .errors import PrunerError
+from .evaluation import evaluate
 from .hardware import float32_head, pick_device, place_model, placed, precision_of
 from .history import Epoch, History
+from .hooks import Masking, Masks, Observer, Progress
 from .loaders import Batch, Loader
-from .losses import Loss, SmoothedCrossEntropy, cross_entropy
+from .losses import Adaptive, Loss, SmoothedCrossEntropy, cross_entropy
 from .optimizer import make_optimizer, rate
 from .run import Run
 from .samplers import Fixed, Sampler
 from .seeds import seed_for
-
-Progress = Callable[[str, int, int], None]
-
-
-class Observer(Protocol):
-    """What listens to training: recorders do."""
-
-    def observe(self, epoch: int, batch: Batch, logits: Tensor, losses: Tensor) -> None:
-        """See a batch before its step: logits (b, C) and unweighted losses (b,), detached."""
-        ...
-
-    def end_epoch(self, epoch: int) -> None:
-        """See the network after the epoch."""
-        ...
-
-    def resume(self, epoch: int) -> None:
-        """Go on before this epoch, the earlier ones having been seen by a run that was killed."""
-        ...
 
 
 def fit(
@@ -47,8 +30,10 @@ def fit(
     sampler: Sampler | None,
     run: Run,
     *,
-    loss: Loss | None = None,
+    loss: Loss | Adaptive | None = None,
+    masks: Masks | None = None,
     observers: Sequence[Observer] = (),
+    start: Mapping[str, Tensor] | None = None,
     test: Loader | None = None,
     checkpoint: Path | str | None = None,
     run_id: str | None = None,
@@ -67,7 +52,9 @@ def fit(
         sampler: what each epoch looks at; None is every example. An unbound one is bound here.
         run: the training fields are read, the data and model fields are not.
         loss: (logits, batch, progress) -> (b,); None is cross entropy with the run's smoothing.
+        masks: prune weights during the run, and hold what is pruned at 0.
         observers: see each batch before its step and the end of each epoch.
+        start: weights to start from, as `state_dict` gives them; None starts from the model's own.
         test: read after each epoch, for the history alone.
         checkpoint: file written after each epoch; when it is there the run goes on from it.
         run_id: what the checkpoint must belong to; None is `run.id()`.
@@ -78,7 +65,7 @@ def fit(
 
     Raises:
         PrunerError: the loss is no longer finite.
-        Refused: the checkpoint belongs to another run.
+        Refused: the checkpoint belongs to another run, or `start` to another network.
 
     Example:
         >>> import datapruner as dp
@@ -94,16 +81,29 @@ def fit(
     sampler = everyone.bind(len(loader.labels), loader.labels, loader.readable)
     if loss is None:
         loss = SmoothedCrossEntropy(run.label_smoothing) if run.label_smoothing else cross_entropy
+    if isinstance(loss, Adaptive):
+        share = len(sampler.draw(0)[0]) / max(1, int(loader.readable.sum()))
+        loss = loss.bind(share, loader)
+    if start is not None:
+        load_weights(model, dict(start), "start")
     optimizer = make_optimizer(model, run)
+    masking = None
+    if masks is not None:
+        masking = masks.attach(
+            model, optimizer, loader=loader, sampler=sampler, loss=loss, run=run, device=device
+        )
     history, run_id = History(), run_id or run.id()
     if checkpoint is not None and Path(checkpoint).exists():
-        history, state = load_checkpoint(checkpoint, model, optimizer, run_id)
-        sampler.load_state_dict(state)
+        history, states = load_checkpoint(checkpoint, model, optimizer, run_id)
+        sampler.load_state_dict(states["sampler"])
+        if masking is not None:
+            masking.load_state_dict(states["masks"])
+    elif masking is not None:
+        masking.begin()
     for observer in observers:
         observer.resume(len(history.epochs))
-    training = _Training(
-        model, loader, run, loss, optimizer, sampler, (sampler, *observers), device
-    )
+    listeners: tuple[Observer | Sampler, ...] = (sampler, *observers)
+    training = _Training(model, loader, run, loss, optimizer, masking, sampler, listeners, device)
     with float32_head(model, device, run.precision):
         while not _done(run, history):
             epoch = training.epoch(len(history.epochs), history, progress)
@@ -112,12 +112,17 @@ def fit(
             epoch = epoch.with_sampling(time.perf_counter() - began)
             for observer in observers:
                 observer.end_epoch(epoch.epoch)
+            if masking is not None and _done(run, history.plus(epoch)):
+                masking.finish()
             if test is not None:
                 score = evaluate(model, test, device=run.device, precision=run.precision)
                 epoch = replace(epoch, test_accuracy=score)
             history.epochs.append(epoch)
             if checkpoint is not None:
-                save_checkpoint(checkpoint, model, optimizer, sampler.state_dict(), history, run_id)
+                states = {"sampler": sampler.state_dict()}
+                if masking is not None:
+                    states["masks"] = masking.state_dict()
+                save_checkpoint(checkpoint, model, optimizer, states, history, run_id)
     return history
 
 
@@ -135,14 +140,16 @@ class _Training:
         run: Run,
         loss: Loss,
         optimizer: torch.optim.Optimizer,
+        masking: Masking | None,
         sampler: Sampler,
         listeners: tuple[Observer | Sampler, ...],
         device: torch.device,
     ) -> None:
         self.model, self.loader, self.run, self.loss = model, loader, run, loss
         self.optimizer, self.sampler, self.listeners = optimizer, sampler, listeners
-        self.device = device
-        self.forward = torch.compile(model) if run.compile else model
+        self.device, self.masking = device, masking
+        forward = model if masking is None else masking.forward
+        self.forward = torch.compile(forward) if run.compile else forward
 
     def epoch(self, number: int, before: History, show: Progress | None) -> Epoch:
         """Train for one epoch, or for as much of it as the budget in steps allows."""
@@ -152,7 +159,7 @@ class _Training:
         size = -(-len(order) // self.loader.batch_size)
         steps = min(size, self.run.steps - before.steps) if self.run.steps else size
         order = order[: steps * self.loader.batch_size]
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        totals, active = torch.zeros(2, dtype=torch.float64, device=self.device), 0
         self.model.train()
         devices = [self.device] if self.device.type == "cuda" else []
         with (
@@ -162,7 +169,10 @@ class _Training:
             for step, batch in enumerate(self.loader(order, epoch=number, train=True)):
                 self._seed(number, step)
                 done = self._progress(number, step, steps, before.steps)
+                active += 0 if self.masking is None else self.masking.active
                 totals += self._step(number, batch, weight, done)
+                if self.masking is not None:
+                    self.masking.after_step(self._progress(number, step + 1, steps, before.steps))
                 if show is not None:
                     show(f"epoch {number + 1}", step + 1, steps)
         mean_loss, accuracy = (totals / len(order)).tolist()
@@ -179,6 +189,7 @@ class _Training:
             train_loss=mean_loss,
             train_accuracy=accuracy,
             sampling=before.sampling + drawn - started,
+            active=None if self.masking is None else active / steps,
         )
 
     def _seed(self, number: int, step: int) -> None:
@@ -209,94 +220,13 @@ class _Training:
         seen, plain = logits.detach(), losses.detach()
         for listener in self.listeners:
             listener.observe(number, batch, seen, plain)
+        if self.masking is not None:
+            self.masking.before_step(progress)
         if self.run.clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip_norm)
         self.optimizer.step()
         right = (seen.argmax(1) == batch.y).sum()
         return torch.stack([plain.sum().double(), right.double()])
-
-
-def evaluate(
-    model: nn.Module,
-    loader: Loader,
-    order: Tensor | None = None,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-) -> float:
-    """Return the share of examples that the network gets right, in [0, 1].
-
-    The network is in eval mode meanwhile and is put back as it was.
-
-    Args:
-        model: takes a batch's x, returns logits (b, C).
-        loader: read without augmentation.
-        order: (m,) which examples; None is every readable one.
-        device: as in Run.
-        precision: as in Run.
-
-    Raises:
-        PrunerError: there is no example to evaluate on.
-
-    Example:
-        >>> import datapruner as dp
-        >>> data = dp.open_data("digits", "test")
-        >>> model = dp.make_model("mlp", data.num_classes, data.shape)
-        >>> 0 <= dp.evaluate(model, dp.TensorLoader(data)) <= 1
-        True
-    """
-    right = total = 0
-    for batch, logits in predict(model, loader, order, device=device, precision=precision):
-        right += int((logits.argmax(1).cpu() == batch.y).sum())
-        total += len(batch.y)
-    if not total:
-        raise PrunerError("nothing to evaluate on: no readable example")
-    return right / total
-
-
-def predict(
-    model: nn.Module,
-    loader: Loader,
-    order: Tensor | None = None,
-    *,
-    device: str = "auto",
-    precision: str = "auto",
-) -> Iterator[tuple[Batch, Tensor]]:
-    """Give (batch, logits (b, C) float32) over the order, in eval mode and without augmentation.
-
-    The mode of the network is put back when the pass ends, also when it is broken off.
-    """
-    if order is None:
-        order = Fixed(shuffle=False).bind(len(loader.labels), None, loader.readable).draw(0)[0]
-    where = pick_device(device)
-    place_model(model, where)
-    with evaluating(model):
-        for batch in loader(order, train=False):
-            # entered for each batch, so that no setting of torch's reaches who asked for it
-            with torch.no_grad(), precision_of(model, where, precision):
-                logits = model(placed(batch.x, where)).float()
-            yield batch, logits
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Hold a network in eval mode inside the block; each part of it is put back as it was.
-
-    Example:
-        >>> model = nn.Dropout()
-        >>> with evaluating(model):
-        ...     model.training
-        False
-        >>> model.training
-        True
-    """
-    was_training = {m: m.training for m in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in was_training.items():
-            module.training = training
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import load_tensors, save_tensors
-from .engine import Progress, predict
 from .errors import Refused, UsageError
+from .evaluation import predict
 from .files import read_json
+from .hooks import Progress
 from .loaders import Loader
 from .run import Run
 from .seeds import generator

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
-from .engine import Progress, evaluating, predict
 from .errors import UsageError
+from .evaluation import evaluating, predict
 from .hardware import pick_device, place_model, placed
 from .heads import features
+from .hooks import Progress
 from .loaders import Batch
 from .run import Run
 from .traces import Record

@@ -17,6 +17,7 @@ class Epoch:
         train_accuracy: share right in the epoch, as each batch was met.
         test_accuracy: share right on the test loader after the epoch; None where it was not read.
         sampling: those of the seconds in which the sampler drew and took over what it observed.
+        active: weights that no mask held at 0, averaged over the epoch's steps; None without masks.
     """
 
     epoch: int
@@ -27,6 +28,7 @@ class Epoch:
     train_accuracy: float
     test_accuracy: float | None = None
     sampling: float = 0.0
+    active: float | None = None
 
     def with_sampling(self, seconds: float) -> "Epoch":
         """Return this epoch with so many seconds more, in which the sampler worked."""
@@ -70,6 +72,10 @@ class History:
     def sampling(self) -> float:
         """Seconds of these that the sampler took."""
         return self.epochs[-1].sampling if self.epochs else 0.0
+
+    def plus(self, epoch: Epoch) -> "History":
+        """Return a history with one epoch more."""
+        return History([*self.epochs, epoch])
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the epochs as plain dictionaries, for JSON."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .clean import clean_loss
 from .data import stratified_split
-from .engine import Progress
 from .errors import UsageError
+from .hooks import Progress
 from .run import Run
 from .subsets import train_on
 from .training import train

@@ -1,12 +1,12 @@
 """Training losses: one value per example, so that each may count by its own weight."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.nn import functional
 
-from .loaders import Batch
+from .loaders import Batch, Loader
 
 
 class Loss(Protocol):
@@ -14,6 +14,20 @@ class Loss(Protocol):
 
     def __call__(self, logits: Tensor, batch: Batch, progress: float) -> Tensor:
         """Return one loss per row."""
+        ...
+
+
+@runtime_checkable
+class Adaptive(Protocol):
+    """A loss that depends on what is trained on: `fit` binds it before the first step."""
+
+    def bind(self, fraction: float, loader: Loader) -> Loss:
+        """Return the loss for this run.
+
+        Args:
+            fraction: share of the readable examples in the first epoch, above 0 and at most 1.
+            loader: what the run trains on.
+        """
         ...
 
 

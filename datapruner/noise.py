@@ -11,8 +11,9 @@ from torch import Tensor
 
 from scorers import SCORERS
 
-from .engine import Progress, predict
 from .errors import UsageError
+from .evaluation import predict
+from .hooks import Progress
 from .provenance import fingerprint
 from .recording import record as record_run
 from .run import Run

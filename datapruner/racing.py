@@ -11,10 +11,10 @@ import torch
 
 from scorers import SCORERS
 
-from .engine import Progress
 from .errors import UsageError, suggest
 from .files import read_json, write_json
 from .history import History
+from .hooks import Progress
 from .report import Result, write_results
 from .run import Run
 from .sampler_specs import InfoBatchSpec, KeepSpec, RS2Spec, SamplerSpec

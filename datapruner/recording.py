@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, overload
 from torch import Tensor, nn
 
 from .checkpoint import save_tensors, weights_hash
-from .engine import Progress, fit, predict
+from .engine import fit
 from .errors import Refused, UsageError
+from .evaluation import predict
+from .hooks import Progress
 from .loaders import Batch, Loader
 from .recorder import Recorder
 from .run import Run

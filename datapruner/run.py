@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from .distill_specs import DistillSpec
 from .errors import UsageError, suggest
 from .sampler_specs import ByScoreSpec, InfoBatchSpec, sampler_from
 from .sampler_specs import KeepSpec as KeepSpec
 from .sampler_specs import RS2Spec as RS2Spec
-from .typed import set_typed
+from .typed import set_typed, spec_from
+from .weight_specs import WeightPruning
 
 Schedule = Literal["cosine", "one-cycle", "constant"]
 Precision = Literal["auto", "bf16", "float32"]
@@ -49,6 +51,12 @@ class Run:
     data: str | None = _option(None, "what `open_data` is to open; None where data is handed over")
     sampler: KeepSpec | RS2Spec | InfoBatchSpec | ByScoreSpec | None = _option(
         None, "what an epoch looks at; None is everything"
+    )
+    distill: DistillSpec | None = _option(
+        None, "what the network learns from beside the labels; None is nothing"
+    )
+    weights: WeightPruning | None = _option(
+        None, "how weights are pruned in training; None leaves them all"
     )
     model: str = _option("resnet8", "a name from models.MODELS, torchvision:NAME or module:factory")
     epochs: int = _option(10, "passes over what the sampler draws")
@@ -107,7 +115,7 @@ class Run:
         """Return 16 hex digits that name this run on these data.
 
         A field at its default leaves no mark, so that a new field does not rename old results.
-        `data` and a kept folder count by their fingerprints, not by their paths.
+        `data`, a kept folder and a teacher count by their fingerprints, not by their paths.
 
         Args:
             data: fingerprint of the data set.
@@ -118,6 +126,8 @@ class Run:
         named.pop("data", None)
         if isinstance(self.sampler, KeepSpec):
             named["sampler"] = {"keep": selection or self.sampler.folder}
+        if self.distill is not None and teacher:
+            del named["distill"]["teacher"]
         of = {"data": data, "selection": selection, "teacher": teacher}
         known = {name: value for name, value in of.items() if value}
         text = json.dumps({"run": named, "of": known}, sort_keys=True)
@@ -138,6 +148,9 @@ class Run:
         plain = dict(values)
         if isinstance(plain.get("sampler"), Mapping):
             plain["sampler"] = sampler_from(plain["sampler"])
+        for name, kind in (("distill", DistillSpec), ("weights", WeightPruning)):
+            if plain.get(name) is not None:
+                plain[name] = spec_from(kind, plain[name], name)
         return cls(**plain)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from .engine import Progress
+from .hooks import Progress
 from .run import KeepSpec, Run
 from .selection import Selection
 from .training import train

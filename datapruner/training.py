@@ -11,11 +11,12 @@ from torch import nn
 from .augment import Normalise
 from .by_score import ByScore
 from .checkpoint import load_tensors, load_weights, save_tensors
-from .engine import Progress, fit
+from .engine import fit
 from .errors import Refused, UsageError
 from .files import write_json
 from .hardware import pick_device
 from .history import History
+from .hooks import Progress
 from .infobatch import InfoBatch
 from .loaders import Loader, TensorLoader, TorchLoader
 from .losses import Loss

@@ -3,10 +3,13 @@
 import math
 import operator
 import os
-from dataclasses import fields
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_args
 
 from .errors import UsageError, suggest
+
+T = TypeVar("T")
 
 
 def set_typed(spec: Any) -> None:
@@ -30,7 +33,7 @@ def typed(name: str, kind: Any, value: Any) -> Any:
         >>> typed("window", int | None, 5)
         5
     """
-    allowed = get_args(kind)
+    allowed = tuple(b for a in get_args(kind) for b in (get_args(a) or (a,)))
     if value is None and type(None) in allowed:
         return None
     if str in (kind, *allowed) and isinstance(value, str | os.PathLike):
@@ -53,6 +56,33 @@ def typed(name: str, kind: Any, value: Any) -> Any:
     names = [str(getattr(a, "__name__", a)).removesuffix("Type") for a in allowed]
     what = _KINDS.get(kind, " or ".join(names))
     raise UsageError(f"{name} must be {what}, not {value!r}")
+
+
+def spec_from(kind: type[T], values: Any, name: str) -> T:
+    """Build a frozen spec from plain values; an unknown key is refused with the nearest right one.
+
+    Args:
+        kind: the class of the spec.
+        values: a mapping, or a spec that is built already.
+        name: what messages call it.
+
+    Raises:
+        UsageError: no mapping, a field that there is not, or one that is missing.
+    """
+    if isinstance(values, kind):
+        return values
+    if not isinstance(values, Mapping):
+        raise UsageError(f"{name} must be a table of settings, not {values!r}")
+    known = fields(kind)  # type: ignore[arg-type] # a dataclass, which a type does not say
+    for key in values:
+        if key not in [f.name for f in known]:
+            raise UsageError(
+                f"{name} has no field {key!r}; {suggest(key, [f.name for f in known])}"
+            )
+    for f in known:
+        if f.default is MISSING and f.name not in values:
+            raise UsageError(f"{name} needs a field {f.name!r}")
+    return kind(**values)
 
 
 _KINDS: dict[Any, str] = {

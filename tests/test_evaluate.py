@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import datapruner as dp
 from datapruner import PrunerError, Run, UsageError
 from datapruner.data import Data
-from datapruner.engine import predict
+from datapruner.evaluation import predict
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from torch.utils.data import TensorDataset
 
 import datapruner as dp
 from datapruner import gradients
-from datapruner.engine import evaluating
 from datapruner.errors import Refused, UsageError
+from datapruner.evaluation import evaluating
 from datapruner.gradients import (
     boundary_distance,
     embedding_norm,

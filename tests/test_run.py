@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from datapruner import Run, Selection, UsageError, open_data
+from datapruner.distill_specs import DistillSpec
 from datapruner.run import KeepSpec, RS2Spec
 from datapruner.training import make_sampler
+from datapruner.weight_specs import WeightPruning
 
 # Results are stored under these. Whatever changes one orphans every result that anybody has, so a
 # new field, of a run or of a sampler, must leave them alone.
@@ -60,6 +62,8 @@ def test_a_new_option_of_a_sampler_changes_no_id():
 def test_every_field_that_computes_something_else_is_in_the_id():
     other = {
         "sampler": RS2Spec(0.5),
+        "distill": DistillSpec("runs/full"),
+        "weights": WeightPruning(0.1),
         "model": "mlp",
         "schedule": "constant",
         "augment": "none",
@@ -182,3 +186,32 @@ def test_every_field_has_help_and_a_default_that_is_no_change():
     for f in fields(Run):
         assert f.metadata["help"]
         assert Run(**{f.name: f.default}).changed() == {}
+
+
+def test_specs_are_built_from_plain_values():
+    run = Run.from_dict({"distill": {"teacher": "runs/full"}, "weights": {"density": 0.1}})
+    assert run.distill == DistillSpec("runs/full")
+    assert run.weights == WeightPruning(0.1)
+    assert Run.from_dict(run.changed()) == run
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"weights": {"densty": 0.1}}, "weights has no field 'densty'; did you mean 'density'"),
+        ({"weights": {}}, "weights needs a field 'density'"),
+        ({"weights": {"density": 0}}, "density must be above 0 and at most 1, not 0"),
+        ({"distill": 3}, "distill must be a table of settings, not 3"),
+        ({"distill": {"teacher": "t", "weight": 2}}, r"must be in \[0, 1\] or auto, not 2"),
+        ({"distill": {"teacher": "t", "temperature": 0}}, "temperature must be above 0"),
+    ],
+)
+def test_wrong_specs_are_refused_in_one_line(values, message):
+    with pytest.raises(UsageError, match=message):
+        Run.from_dict(values)
+
+
+def test_a_teacher_counts_by_its_weights_not_by_its_path():
+    here, there = (Run(distill=DistillSpec(path)) for path in ("runs/a", "runs/b"))
+    assert here.id() != there.id()
+    assert here.id(teacher="00aa") == there.id(teacher="00aa") != here.id(teacher="00bb")

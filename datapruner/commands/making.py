@@ -15,7 +15,7 @@ from .options import Opening
 if TYPE_CHECKING:
     from ..console import Console
     from ..data import Data
-    from ..engine import Progress
+    from ..hooks import Progress
     from ..traces import Record
 
 FROM_ENSEMBLE = frozenset(("member", "correct", "test_correct"))

@@ -7,7 +7,12 @@ import tyro
 
 from ..run import Run
 
-_OWN = ("data", "sampler")  # these have words of their own on the command line
+_OWN = (
+    "data",
+    "sampler",
+    "distill",
+    "weights",
+)  # these have words of their own on the command line
 
 
 def _training_options() -> type:
