@@ -53,8 +53,8 @@ def record(
 
     Training rows are taken in the training pass, before the step. Clean rows (eval mode, no
     augmentation, float32) are taken after the run's `clean_epochs`, by default one epoch at a
-    tenth of the run, which is EL2N's epoch 20 of 200. The weights of each clean pass and those at
-    the end are kept beside them, for the scorers that read gradients.
+    tenth of the run (EL2N's epoch 20 of 200) and not before the third. The weights of each clean
+    pass and those at the end are kept beside them, for the scorers that read gradients.
 
     Args:
         data: the training split.
@@ -79,7 +79,7 @@ def record(
         >>> import datapruner as dp
         >>> traces = dp.record(dp.open_data("digits"), dp.Run(model="mlp", epochs=2))
         >>> traces.trace("loss").shape, traces.clean_epochs
-        (torch.Size([2, 1438]), (0,))
+        (torch.Size([2, 1438]), (1,))
     """
     from dataclasses import replace
 
@@ -158,6 +158,9 @@ def _record_one(
 def clean_epochs(run: Run, sampler: Sampler, loader: Loader) -> tuple[int, ...]:
     """Return the epochs after which a clean pass is due: the run's, or one at a tenth of it.
 
+    The tenth is never before the third epoch, where there is one: earlier, the errors of a network
+    say more about its start than about the examples.
+
     Raises:
         UsageError: the run's budget in steps ends before one of its `clean_epochs`.
     """
@@ -167,7 +170,7 @@ def clean_epochs(run: Run, sampler: Sampler, loader: Loader) -> tuple[int, ...]:
         epochs = -(-run.steps // -(-len(order) // loader.batch_size))
     if late := [e for e in run.clean_epochs if e >= epochs]:
         raise UsageError(f"clean_epochs {late}: {run.steps} steps are only {epochs} epochs here")
-    return tuple(sorted(set(run.clean_epochs))) or (max(1, round(epochs / 10)) - 1,)
+    return tuple(sorted(set(run.clean_epochs))) or (max(min(3, epochs), round(epochs / 10)) - 1,)
 
 
 def _read(path: Path, run_id: str, checkpoints: Sequence[int]) -> Record:
