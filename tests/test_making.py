@@ -48,7 +48,7 @@ def test_gradient_scores_have_a_value_a_seed_and_ensemble_scores_an_error_of_the
         assert name not in table.runs
         assert (table.spread(name) > 0).all()
     assert table.meta["sources"]["input_gradient_variance"] == {"weights": [0, 1]}
-    assert table.meta["sources"]["grad_norm"] == {"weights": [0]}
+    assert table.meta["sources"]["grad_norm"] == {"weights": [1]}
 
 
 def test_suspects_are_those_that_python_finds(scored, tmp_path):

@@ -192,6 +192,6 @@ def test_what_a_record_says_of_itself(digits, tmp_path):
         "model.safetensors",
         "record.json",
         "training.safetensors",
-        "weights-0.safetensors",
+        "weights-2.safetensors",
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["r"]
