@@ -1,0 +1,1 @@
+"""Weight masks: criterion, allocation, pattern and schedule."""
