@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError, suggest
+from .channels import channel, layer, residual
 from .units import Group, Member, Scope
 
 Pattern = Callable[[Scope], list[Group]]
@@ -133,6 +134,9 @@ PATTERNS: dict[str, Callable[..., list[Group]]] = {
     "block": block,
     "row": row,
     "column": column,
+    "channel": channel,
+    "residual": residual,
+    "layer": layer,
 }
 
 _NUMBERS = {"n:m": r"(\d+):(\d+)", "block": r"(\d+)x(\d+)"}

@@ -1,0 +1,157 @@
+"""Removal: the smaller network that computes what a masked one does."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import PrunerError, UsageError
+from ..evaluation import evaluating
+from ..seeds import generator
+from .blocks import cut_dead
+from .coupling import Coupled, Graph, Side
+
+TOLERANCE = 1e-5  # of the larger of 1 and the largest output, in float32
+
+
+def remove(model: nn.Module, masks: Mapping[str, Tensor], example: Tensor) -> nn.Module:
+    """Build the smaller network that gives the same output as the masked one, and trains on.
+
+    A channel goes where its masks leave nothing of it: all that makes it is masked (the weight
+    rows of every layer coupled with it, their biases, their batch norms), or every column that
+    reads it. A residual branch goes where its last layer is masked whole; the network is then a
+    torch.fx GraphModule, its layers called as before. Zeros inside of what stays, stay zeros. At
+    least one unit of each group is kept. The result is compared with the masked network in eval
+    mode, on the example and on noise.
+
+    A channel whose rows alone are masked does not give 0 after a sigmoid, say, but a constant that
+    the next layer reads. Masks of the pattern `channel` cover the columns too, so nothing reads it;
+    masks that leave them open are refused.
+
+    Args:
+        model: a network that gives one tensor. It is not changed.
+        masks: bool by parameter name, False where a weight is gone; a parameter that is not named
+            is kept whole. Single weights that are masked free nothing.
+        example: (b, ...) a batch the network takes; one row is enough.
+
+    Raises:
+        UsageError: a mask does not fit the network.
+        PrunerError: torch-pruning is missing or cannot follow the network, or the network could
+            not do without what the masks leave nothing of.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> masks = {"0.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)}
+        >>> masks["0.bias"] = torch.tensor([True, False, True])
+        >>> remove(model, masks, torch.zeros(1, 4))
+        Sequential(
+          (0): Linear(in_features=4, out_features=2, bias=True)
+          (1): ReLU()
+          (2): Linear(in_features=2, out_features=2, bias=True)
+        )
+    """
+    masked = masked_copy(model, masks)
+    example = example.to(next(masked.parameters()).device)
+    small = deepcopy(cut_dead(masked, masks))
+    learns = {name: parameter.requires_grad for name, parameter in small.named_parameters()}
+    with evaluating(small):
+        graph = Graph(small, example[:1])
+        dead = {group.root: _dead(group, masks) for group in graph.groups}
+        try:
+            graph.take_out(dead)
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            raise PrunerError(
+                f"torch-pruning could not take the channels out of {type(model).__name__} "
+                f"({error}); keep the masked network"
+            ) from error
+    for name, parameter in small.named_parameters():
+        parameter.requires_grad_(learns[name])
+    _compare(masked, small, example)
+    return small
+
+
+def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """Copy a network, its masked weights 0.
+
+    Raises:
+        UsageError: a mask names no parameter, or has another shape or type.
+
+    Example:
+        >>> copy = masked_copy(nn.Linear(2, 1), {"weight": torch.tensor([[True, False]])})
+        >>> copy.weight[0, 1].item()
+        0.0
+    """
+    check_masks(model, masks)
+    copy = deepcopy(model)
+    copy.zero_grad(set_to_none=True)
+    parameters = dict(copy.named_parameters(remove_duplicate=False))
+    with torch.no_grad():
+        for name, mask in masks.items():
+            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
+    return copy
+
+
+def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Refuse masks that do not belong to a network.
+
+    Raises:
+        UsageError: a mask names no parameter, or has another shape or type.
+
+    Example:
+        >>> check_masks(nn.Linear(2, 1), {"bias": torch.tensor([True])})
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise UsageError(
+                f"the masks name {name}, which {type(model).__name__} does not have; "
+                "give the masks of this network"
+            )
+        shape = tuple(parameters[name].shape)
+        if mask.dtype != torch.bool or tuple(mask.shape) != shape:
+            raise UsageError(
+                f"the mask of {name} is {tuple(mask.shape)} {mask.dtype}; it must be {shape} bool"
+            )
+
+
+def _dead(group: Coupled, masks: Mapping[str, Tensor]) -> Tensor:
+    """Tell which units are made by nothing or read by nobody, (units,) bool; never all of them."""
+    made = _alive(group, [side for side in group.sides if not side.reads], masks)
+    read = _alive(group, [side for side in group.sides if side.reads], masks)
+    dead = ~(made & read)
+    if dead.all():
+        dead[0] = False
+    return dead
+
+
+def _alive(group: Coupled, sides: list[Side], masks: Mapping[str, Tensor]) -> Tensor:
+    """Tell which units any of these sides has weights of; all, where there are no sides."""
+    alive = torch.full((group.units,), not sides)
+    for side in sides:
+        mask = masks.get(side.name)
+        if mask is None:
+            here = torch.ones(len(side.owner), dtype=torch.bool)
+        else:
+            here = mask.cpu().movedim(side.dim, 0).reshape(len(side.owner), -1).any(1)
+        alive[side.owner[here & (side.owner >= 0)]] = True
+    return alive
+
+
+def _compare(masked: nn.Module, small: nn.Module, example: Tensor) -> None:
+    """Refuse a small network that computes something else than the masked one."""
+    inputs = [example]
+    if example.is_floating_point():
+        noise = torch.randn(example.shape, generator=generator(0, "removal"))
+        inputs.append(noise.to(example))
+    with torch.no_grad(), evaluating(masked), evaluating(small):
+        for x in inputs:
+            wanted, got = masked(x), small(x)
+            loose = torch.finfo(wanted.dtype).eps / torch.finfo(torch.float32).eps
+            allowed = TOLERANCE * max(loose, 1e-3) * max(1.0, float(wanted.abs().max()))
+            if wanted.shape != got.shape or float((wanted - got).abs().max()) > allowed:
+                raise PrunerError(
+                    "without its masked channels the network computes something else: a masked "
+                    "channel gives a constant that is read (after a sigmoid, or where batch norm "
+                    "is not masked); mask the columns that read it too, as pattern channel does"
+                )
