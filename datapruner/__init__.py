@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .by_score import ByScore as ByScore
     from .data import Data as Data
     from .data import open_data as open_data
+    from .distill import Distill as Distill
     from .embedding import embed as embed
     from .engine import fit as fit
     from .errors import PrunerError as PrunerError
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from .selection import keep as keep
     from .spending import select as select
     from .step_count import steps as steps
+    from .teacher_pass import cache_teacher as cache_teacher
+    from .teacher_words import load_teacher as load_teacher
     from .traces import Record as Record
     from .training import train as train
     from .wrap import prune as prune
@@ -41,6 +44,9 @@ if TYPE_CHECKING:
 _HOME = {
     "Data": "data",
     "open_data": "data",
+    "Distill": "distill",
+    "load_teacher": "teacher_words",
+    "cache_teacher": "teacher_pass",
     "embed": "embedding",
     "History": "history",
     "evaluate": "evaluation",

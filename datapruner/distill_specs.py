@@ -6,6 +6,9 @@ from typing import Literal
 from .errors import UsageError
 from .typed import set_typed
 
+Kind = Literal["kl", "mse", "dkd"]
+TEMPERATURE = 4.0
+
 
 @dataclass(frozen=True)
 class DistillSpec:
@@ -28,13 +31,31 @@ class DistillSpec:
 
     teacher: str
     weight: float | Literal["auto"] = "auto"
-    temperature: float = 4.0
+    temperature: float = TEMPERATURE
     kind: Literal["kl", "mse", "dkd"] = "kl"
 
     def __post_init__(self) -> None:
         """Refuse what is no share and no temperature."""
         set_typed(self)
-        if self.weight != "auto" and not 0 <= self.weight <= 1:
-            raise UsageError(f"distill weight must be in [0, 1] or auto, not {self.weight}")
-        if not self.temperature > 0:
-            raise UsageError(f"distill temperature must be above 0, not {self.temperature}")
+        if not all(word.strip() for word in self.teacher.split(",")):
+            raise UsageError(
+                f"distill teacher {self.teacher!r} names no teacher; give a run folder"
+            )
+        refuse_impossible(self.weight, self.temperature, self.kind)
+
+
+def refuse_impossible(weight: float | str, temperature: float, kind: str) -> None:
+    """Say which of these values cannot be distilled with.
+
+    Raises:
+        UsageError: a weight outside [0, 1], no temperature, or one for mse, which has none.
+
+    Example:
+        >>> refuse_impossible("auto", 4.0, "kl")
+    """
+    if not isinstance(weight, str) and not 0 <= weight <= 1:
+        raise UsageError(f"distill weight must be in [0, 1] or auto, not {weight}")
+    if not 0 < temperature < float("inf"):
+        raise UsageError(f"distill temperature must be above 0, not {temperature}")
+    if kind == "mse" and temperature != TEMPERATURE:
+        raise UsageError("distill kind mse compares logits, without a temperature; leave it out")

@@ -1,11 +1,13 @@
 """The network of a record, or one handed over, made ready for a pass over the data."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from .checkpoint import load_tensors
+from .checkpoint import load_tensors, load_weights
 from .errors import Refused, UsageError
+from .files import read_json
 from .loaders import Loader
 from .models import make_model
 from .run import Run
@@ -83,7 +85,46 @@ def load_epoch(model: nn.Module, record: Record, epoch: int) -> nn.Module:
     return _load(model, record, f"weights-{epoch}.safetensors")
 
 
+def saved_run(folder: Path | str, data: "Data") -> Run:
+    """Return the settings of a finished run whose network lies in a folder's model.safetensors.
+
+    Args:
+        folder: that `train` or `record` wrote.
+        data: what it must have been trained on.
+
+    Raises:
+        UsageError: there is no finished run in it.
+        Refused: it was trained on other data.
+
+    Example:
+        >>> import tempfile, datapruner as dp
+        >>> data, out = dp.open_data("digits"), Path(tempfile.mkdtemp()) / "a"
+        >>> _ = dp.train(dp.Run(model="mlp", epochs=1), data, out=out)
+        >>> saved_run(out, data).model
+        'mlp'
+    """
+    folder = Path(folder)
+    settings, made_for = None, None
+    if (folder / "record.json").exists():
+        about = read_json(folder / "record.json")
+        settings, made_for = about.get("settings"), about["fingerprint"]
+    elif (folder / "run.json").exists():
+        about = read_json(folder / "run.json")
+        settings, made_for = about["run"], about["fingerprints"]["data"]
+    if settings is None or not (folder / "model.safetensors").exists():
+        raise UsageError(
+            f"{folder}: holds no finished run; give the --out of a train that came to its end, or "
+            "a record"
+        )
+    if made_for != data.fingerprint:
+        raise Refused(
+            f"{folder}: trained on other data (fingerprint {made_for}, {data.name} has "
+            f"{data.fingerprint}); train it on these"
+        )
+    return Run.from_dict(settings)
+
+
 def _load(model: nn.Module, record: Record, file: str) -> nn.Module:
     sections, _ = load_tensors(record.folder / file)
-    model.load_state_dict(sections["model"])
+    load_weights(model, sections["model"], record.folder / file)
     return model

@@ -57,8 +57,8 @@ def train(
         The trained network in eval mode, and its history.
 
     Raises:
-        UsageError: neither data nor `run.data` is given.
-        Refused: `out` holds another run, or the selection was made from other data.
+        UsageError: neither data nor `run.data` is given, or both a loss and `run.distill`.
+        Refused: `out` holds another run, or the selection or the teacher is of other data.
 
     Example:
         >>> model, history = train(Run(data="digits", model="mlp", epochs=2))
@@ -73,8 +73,15 @@ def train(
         data = open_data(run.data)
         test = open_data(run.data, "test") if test is None else test
     sampler, fingerprints = make_sampler(run, data)
+    loader, lesson = make_loader(data, run), None
+    if run.distill is not None:
+        from .teacher_words import taught
+
+        if loss is not None:
+            raise UsageError("loss and run.distill are both given; give one of them")
+        loss = lesson = taught(run, data, loader, sampler)
+        loader, fingerprints["teacher"] = lesson.loader, lesson.about["teacher"]
     run_id = run.id(**fingerprints)
-    loader = make_loader(data, run)
     tester = None if test is None else make_loader(test, run, like=loader)
     model = network(run, data, loader)
     # last of all, so that a word that is wrong leaves no folder behind
@@ -95,6 +102,8 @@ def train(
         progress=progress,
     )
     if folder is not None:
+        if lesson is not None:
+            write_json(folder / "distill.json", lesson.about)
         write_json(folder / "history.json", history.rows())
         about = {"run": run_id, "history": history.rows()}
         save_tensors(folder / "model.safetensors", {"model": model.state_dict()}, about)
