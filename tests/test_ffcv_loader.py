@@ -89,18 +89,23 @@ def test_drop_last() -> None:
     assert [len(b.y) for b in loader(ORDER)] == [BATCH] * (len(ORDER) // BATCH)
 
 
-def test_the_same_weights_as_torch_loader() -> None:
-    run = dp.Run(model="linear", epochs=2, batch_size=50, augment="none", lr=0.05, device="cpu")
-    state = []
+@pytest.mark.parametrize("sampler", [dp.RS2(0.2), dp.InfoBatch(4)], ids=["rs2", "infobatch"])
+def test_the_same_weights_as_the_other_loaders(sampler: Any) -> None:
+    run = dp.Run(model="linear", epochs=4, batch_size=50, augment="none", lr=0.05, device="cpu")
+    states, examples = [], set()
     for loader in (
         FFCVLoader(small_beton(), 50, augment="none"),
         dp.TorchLoader(small_data(), 50, augment="none"),
+        dp.TensorLoader(small_data(), 50, augment="none"),
     ):
         torch.manual_seed(0)
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
-        dp.fit(model, loader, dp.RS2(0.2), run)
-        state.append(model[1].weight.detach().clone())
-    assert torch.equal(*state)
+        examples.add(dp.fit(model, loader, sampler, run).examples)
+        states.append(model[1].weight.detach().clone())
+    assert torch.equal(states[0], states[1])
+    assert torch.equal(states[0], states[2])
+    assert max(examples) < 4 * N
+    assert len(examples) == 1
 
 
 def test_the_data_say_which_loader_they_need() -> None:
