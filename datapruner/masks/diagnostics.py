@@ -1,0 +1,221 @@
+"""What masks did to a network: density by layer, dead units, and weights over training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UsageError
+from ..evaluation import predict
+from ..history import History
+from ..loaders import Loader
+from .removal import check_masks
+
+
+@dataclass(frozen=True)
+class LayerDensity:
+    """How much of one parameter is kept.
+
+    Attributes:
+        name: the parameter.
+        kept: weights that are not masked.
+        total: all of them.
+
+    Example:
+        >>> LayerDensity("fc.weight", 5, 20).density
+        0.25
+    """
+
+    name: str
+    kept: int
+    total: int
+
+    @property
+    def density(self) -> float:
+        """Return kept / total."""
+        return self.kept / self.total
+
+
+@dataclass(frozen=True)
+class DeadUnits:
+    """Units of one layer that weights have cut off.
+
+    Attributes:
+        units: output units of the layer.
+        fed_by_nothing: those whose every incoming weight is 0: they give a constant.
+        inputs: what the layer reads: input features or channels.
+        unread: those whose every outgoing weight here is 0.
+
+    Example:
+        >>> DeadUnits(300, 12, 784, 90).fed_by_nothing
+        12
+    """
+
+    units: int
+    fed_by_nothing: int
+    inputs: int
+    unread: int
+
+
+def density_report(
+    model: nn.Module, masks: Mapping[str, Tensor] | None = None
+) -> dict[str, LayerDensity]:
+    """Return the density of every weight with two dimensions or more, and of all as `total`.
+
+    Args:
+        model: the network.
+        masks: bool by parameter name, a parameter without one being kept whole; None counts the
+            weights that are not exactly 0.
+
+    Raises:
+        UsageError: a mask does not fit the network.
+
+    Example:
+        >>> masks = {"weight": torch.tensor([[True, False, False, False]])}
+        >>> report = density_report(nn.Linear(4, 1), masks)
+        >>> report["weight"].density, report["total"].kept
+        (0.25, 1)
+    """
+    report = {}
+    for name, alive in _alive(model, masks).items():
+        report[name] = LayerDensity(name, int(alive.sum()), alive.numel())
+    kept = sum(layer.kept for layer in report.values())
+    return {**report, "total": LayerDensity("total", kept, sum(r.total for r in report.values()))}
+
+
+def dead_units(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, DeadUnits]:
+    """Count, by parameter, the units that masks have cut off; see `silent_units` for what data do.
+
+    Args:
+        model: the network.
+        masks: as in `density_report`.
+
+    Raises:
+        UsageError: a mask does not fit the network.
+
+    Example:
+        >>> masks = {"weight": torch.tensor([[True, True, False], [False, False, False]])}
+        >>> dead_units(nn.Linear(3, 2), masks)["weight"]
+        DeadUnits(units=2, fed_by_nothing=1, inputs=3, unread=1)
+    """
+    report = {}
+    for name, alive in _alive(model, masks).items():
+        rows = alive.flatten(1).any(1)
+        columns = alive.transpose(0, 1).flatten(1).any(1)
+        report[name] = DeadUnits(len(rows), int((~rows).sum()), len(columns), int((~columns).sum()))
+    return report
+
+
+def silent_units(
+    model: nn.Module, loader: Loader, order: Tensor | None = None
+) -> dict[str, tuple[int, int]]:
+    """Count the units that no example wakes: always 0 after their ReLU. Return (silent, units).
+
+    Args:
+        model: its `nn.ReLU` modules are listened to, by name; one that is used again in a pass is
+            counted each time, as `relu`, `relu#2` and so on. Channels are units in pictures.
+        loader: read without augmentation.
+        order: (m,) which examples; None is every readable one. A pruned subset wakes fewer.
+
+    Raises:
+        UsageError: the network has no nn.ReLU module.
+
+    Example:
+        >>> import datapruner as dp
+        >>> data = dp.open_data("digits", "test")
+        >>> model = dp.make_model("mlp", data.num_classes, data.shape)
+        >>> model.fc1.bias.data[:10] = -100.0
+        >>> silent, units = silent_units(model, dp.TensorLoader(data))["relu1"]
+        >>> silent >= 10, units
+        (True, 300)
+    """
+    awake: dict[str, Tensor] = {}
+    calls: dict[str, int] = {}
+    names = {m: name for name, m in model.named_modules() if isinstance(m, nn.ReLU)}
+    if not names:
+        raise UsageError(f"{type(model).__name__} has no nn.ReLU module to listen to")
+
+    def listen(module: nn.Module, inputs: object, output: Tensor) -> None:
+        name = names[module]
+        calls[name] = calls.get(name, 0) + 1
+        key = name if calls[name] == 1 else f"{name}#{calls[name]}"
+        fires = (output > 0).transpose(0, 1).flatten(1).any(1)
+        awake[key] = awake[key] | fires if key in awake else fires
+
+    handles = [module.register_forward_hook(listen) for module in names]
+    try:
+        for _ in predict(model, loader, order):
+            calls.clear()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: (int((~fires).sum()), len(fires)) for name, fires in awake.items()}
+
+
+def average_active(history: History, dense: int | None = None) -> float:
+    """Return N-bar, the mean number of active weights over training: (1/D) integral of N(t) dt.
+
+    Epochs count by the rows they saw, which is what D stands for. Under this average dense and
+    sparse trainings fall on one law (Jin et al. 2025); training compute is proportional to
+    N-bar x D, see `weights_times_rows`.
+
+    Args:
+        history: of a run with masks.
+        dense: weights of the network, for epochs without masks.
+
+    Raises:
+        UsageError: there is no epoch, or one without masks and `dense` is not given.
+
+    Example:
+        >>> from datapruner.history import Epoch
+        >>> first = Epoch(0, 60, 1, 1.0, 0.7, 0.5, active=100)
+        >>> average_active(History([first, Epoch(1, 80, 2, 2.0, 0.6, 0.5, active=20)]))
+        80.0
+    """
+    if not history.examples:
+        raise UsageError("the history has no epoch that saw an example; train first")
+    return weights_times_rows(history, dense) / history.examples
+
+
+def weights_times_rows(history: History, dense: int | None = None) -> float:
+    """Return the joint cost: active weights times rows seen, summed over the epochs.
+
+    It is what pruning weights and pruning data save together; N-bar is this over the rows.
+
+    Args:
+        history: of a run with masks.
+        dense: as in `average_active`.
+
+    Raises:
+        UsageError: an epoch ran without masks and `dense` is not given.
+
+    Example:
+        >>> from datapruner.history import Epoch
+        >>> weights_times_rows(History([Epoch(0, 60, 1, 1.0, 0.7, 0.5, active=100)]))
+        6000.0
+    """
+    total, seen = 0.0, 0
+    for epoch in history.epochs:
+        active = dense if epoch.active is None else epoch.active
+        if active is None:
+            raise UsageError(
+                f"epoch {epoch.epoch} ran without masks; give dense=, the network's weights"
+            )
+        total += active * (epoch.examples - seen)
+        seen = epoch.examples
+    return total
+
+
+def _alive(model: nn.Module, masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """Return, for each weight with two dimensions or more, where it is alive."""
+    check_masks(model, masks or {})
+    alive = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2:
+            continue
+        if masks is None:
+            alive[name] = parameter.detach() != 0
+        else:
+            alive[name] = masks.get(name, torch.ones(parameter.shape, dtype=torch.bool))
+    return alive

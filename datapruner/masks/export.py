@@ -1,0 +1,85 @@
+"""A pruned network for other programs: torch.export and ONNX."""
+
+import warnings
+from copy import deepcopy
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..errors import PrunerError
+from ..files import whole_file
+
+
+def exported(model: nn.Module, example: Tensor) -> ExportedProgram:
+    """Return the network as a torch.export program that takes batches of any size.
+
+    Taken from a copy in eval mode; the network is not touched. Save it with `torch.export.save`.
+
+    Args:
+        model: any network; masks must be made plain before, or the network made smaller.
+        example: (b, ...) a batch it takes.
+
+    Raises:
+        PrunerError: torch.export cannot follow the network.
+
+    Example:
+        >>> program = exported(nn.Linear(4, 2), torch.zeros(1, 4))
+        >>> tuple(program.module()(torch.zeros(5, 4)).shape)
+        (5, 2)
+    """
+    model = deepcopy(model).eval()
+    example = example.to(next(model.parameters()).device)
+    if len(example) < 2:  # with one row torch.export would hold the batch fast at one
+        example = torch.cat([example, example])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, about its own parts
+            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim.AUTO},))
+    except Exception as error:  # the network's code runs, and may raise anything
+        first = str(error).strip().split("\n")[0]
+        raise PrunerError(
+            f"torch.export cannot follow {type(model).__name__} ({first}); export it with tools "
+            "that know the network"
+        ) from error
+
+
+def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> Path:
+    """Write the network as one ONNX file that takes batches of any size, and return the path.
+
+    Args:
+        model: as in `exported`.
+        example: as in `exported`.
+        path: of the file; one that is there is replaced.
+
+    Raises:
+        PrunerError: what writes ONNX is not installed, or cannot follow the network.
+
+    Example:
+        >>> to_onnx(nn.Linear(4, 2), torch.zeros(1, 4), "small.onnx").name  # doctest: +SKIP
+        'small.onnx'
+    """
+    path = Path(path)
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        raise PrunerError(
+            f"ONNX needs {' and '.join(missing)}, which is not installed; "
+            "install it with: pip install 'datapruner[export]'"
+        )
+    program = exported(model, example)
+    with whole_file(path) as temporary:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, about its own parts
+                converted = torch.onnx.export(program, verbose=False)
+        except Exception as error:  # the converter has exceptions of its own for each operator
+            first = str(error).strip().split("\n")[0]
+            raise PrunerError(
+                f"{type(model).__name__} cannot be written as ONNX ({first}); "
+                "use torch.export instead"
+            ) from error
+        assert converted is not None
+        converted.save(str(temporary), external_data=False)
+    return path
