@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_tensors, save_tensors
+from .checkpoint import load_tensors, load_weights, save_tensors
 from .errors import Refused, UsageError
 from .evaluation import predict
 from .files import read_json
@@ -163,7 +163,8 @@ def pool_of(
             run = _run_of(folder, data)
             loader = make_loader(data, run)
             model = network(run, data, loader)
-            model.load_state_dict(load_tensors(folder / "model.safetensors")[0]["model"])
+            path = folder / "model.safetensors"
+            load_weights(model, load_tensors(path)[0]["model"], path)
             yield _asked(model, trained_on(run, data), data, run, test)
             if progress is not None:
                 progress("asking", done, len(folders))

@@ -70,6 +70,10 @@ def fails(capsys, words: list[str], code: int, *parts: str) -> None:
         (["score", "digits", "--seeds", "0"], ["seeds must be at least 1"]),
         (["score", "digits", "--scorers"], ["no scorer is named"]),
         (["score", "digits", "--scorers", "el2m"], ["no scorer 'el2m'", "did you mean 'el2n'?"]),
+        (
+            ["score", "digits", "--scorers", "craig"],
+            ["craig must know the budget", "datapruner select"],
+        ),
         (["score", "digits", "--scorers", "aum", "aum"], ["'aum' is named twice"]),
         (["score", "digits", "--scorers", "el2n:windw=5"], ["did you mean 'window'?"]),
         (["score", "digits", "--scorers", "el2n:window"], ["needs a value"]),

@@ -27,12 +27,16 @@ def read_specs(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str, Any
         >>> read_specs(["aum", "el2n:window=5"])
         (['aum', 'el2n'], {'el2n': {'window': 5}})
     """
-    from scorers import SCORERS
+    from scorers import BUDGETED, SCORERS
 
     names: list[str] = []
     options: dict[str, dict[str, Any]] = {}
     for word in words:
         name, _, rest = word.partition(":")
+        if name in BUDGETED:
+            raise UsageError(
+                f"{name} must know the budget and makes no table; see: datapruner select --help"
+            )
         if name not in SCORERS:
             raise UsageError(f"no scorer {name!r}; {suggest(name, SCORERS)}")
         if name in names:
