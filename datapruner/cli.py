@@ -22,6 +22,7 @@ from .commands.report import report
 from .commands.score import score
 from .commands.scorers import scorers
 from .commands.select import select
+from .commands.teacher import teacher
 from .commands.train import train
 from .errors import PrunerError, UsageError, suggest
 
@@ -31,6 +32,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "keep": keep,
     "select": select,
     "train": train,
+    "teacher": teacher,
     "race": race,
     "compare": compare,
     "import": import_,

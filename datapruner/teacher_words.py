@@ -144,11 +144,10 @@ def read_weights(path: Path | str) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except PrunerError:
         raise
-    except Exception as error:  # whatever torch's reader makes of a file that is none
-        first = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception:  # whatever torch's reader makes of a file that is none, or that holds more
         raise PrunerError(
-            f"{path}: cannot be read as weights ({first[0]}); save the network's state_dict() by "
-            "safetensors or torch.save"
+            f"{path}: cannot be read as weights; save the network's state_dict(), and nothing "
+            "else, by safetensors or torch.save"
         ) from None
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):

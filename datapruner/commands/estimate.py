@@ -16,7 +16,7 @@ def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
     What a sampler leaves out as it goes (InfoBatch) is not known beforehand and not taken off.
     Seconds come from the median of six steps on this machine, after two to warm up; evaluation is
     not counted. Memory is what the project adds: the data held, the traces' rows, the weights with
-    gradient and momentum; activations are the network's own.
+    gradient and momentum; activations and a teacher's weights are the networks' own.
     """
     from ..models import parameter_count
     from ..training import make_loader, make_sampler, network
@@ -25,13 +25,18 @@ def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
     bound = sampler.bind(data.n, data.labels, data.readable)
     per_epoch = len(bound.draw(0)[0])
     steps = run.steps or _steps(run, bound, data, per_epoch)
-    loader = make_loader(data, run)
+    loader, lesson = make_loader(data, run), None
+    if run.distill is not None:
+        from ..teacher_words import taught
+
+        lesson = taught(run, data, loader, sampler)
+        loader = lesson.loader
     model = network(run, data, loader)
     memory = 12 * parameter_count(model)
     memory += 0 if data.x is None else data.x.numel() * data.x.element_size()
     if recording:
         memory += data.n * (20 + 4 * data.num_classes)
-    step = _seconds_a_step(run, data, loader, model, bound.draw(0)[0])
+    step = _seconds_a_step(run, loader, model, bound.draw(0)[0], lesson)
     return {
         "examples_an_epoch": per_epoch,
         "steps": steps,
@@ -56,7 +61,7 @@ def _steps(run: Run, sampler: Any, data: "Data", per_epoch: int) -> int:
     )
 
 
-def _seconds_a_step(run: Run, data: "Data", loader: Any, model: Any, order: Any) -> float:
+def _seconds_a_step(run: Run, loader: Any, model: Any, order: Any, loss: Any) -> float:
     from dataclasses import replace
 
     from ..engine import fit
@@ -65,7 +70,8 @@ def _seconds_a_step(run: Run, data: "Data", loader: Any, model: Any, order: Any)
     ticks: list[float] = []
     few = Fixed(order[: 8 * run.batch_size])
     trial = replace(run, steps=0, epochs=1, clean_epochs=(), sampler=None)
-    fit(model, loader, few, trial, progress=lambda *_: ticks.append(time.perf_counter()))
+    tick = lambda *_: ticks.append(time.perf_counter())  # noqa: E731 - a line
+    fit(model, loader, few, trial, loss=loss, progress=tick)
     gaps = sorted(b - a for a, b in zip(ticks[1:], ticks[2:], strict=False)) or [0.0]
     return gaps[len(gaps) // 2]
 

@@ -10,8 +10,8 @@ from ..errors import PrunerError
 from ..history import History
 from ..run import Run
 from ..sampler_specs import ByScoreSpec, InfoBatchSpec, KeepSpec, RS2Spec
-from .drawing import Draw, Drawing
 from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
+from .teaching import Draw, Drawn, Teach, Teaching
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -21,7 +21,8 @@ def train(
     data: DataWord,
     /,
     out: str | None = None,
-    drawing: Draw = Drawing(),  # noqa: B008 - frozen
+    drawing: Draw = Drawn(),  # noqa: B008 - frozen
+    teaching: Teach = Teaching(),  # noqa: B008 - frozen
     training: Train = Training(),  # noqa: B008 - frozen
     opening: Open = Opening(),  # noqa: B008 - frozen
     common: Say = Common(),  # noqa: B008 - frozen
@@ -36,7 +37,8 @@ def train(
         data: what to train on; its test split is read after each epoch.
         out: folder for the network and its history; an interrupted run goes on from it.
     """
-    run = run_of(training, data=data, sampler=drawing.spec())
+    sampler = drawing.shared(teaching).spec()
+    run = run_of(training, data=data, sampler=sampler, distill=teaching.spec())
     _train(data, out, run, opening, common)
 
 
@@ -86,7 +88,8 @@ def describe(run: Run) -> str:
         what = f"{100 * run.sampler.fraction:g} % chosen by {run.sampler.scorer} each epoch"
     elif isinstance(run.sampler, KeepSpec):
         what = f"the subset {run.sampler.folder}"
-    return f"{run.model} on {what}, seed {run.seed}"
+    taught = "" if run.distill is None else f", taught by {run.distill.teacher}"
+    return f"{run.model} on {what}{taught}, seed {run.seed}"
 
 
 def summary(run: Run, data: "Data", history: History) -> dict[str, Any]:
