@@ -69,6 +69,10 @@ def test_asking_again_makes_nothing_anew(scored, monkeypatch):
     after = dp.Scores.load(out / "scores.parquet")
     for name in words:
         assert (after[name] == before[name]).all()
+    assert set(after) == set(before)  # what was not asked for again is still there
+    assert (after.runs["aum"] == before.runs["aum"]).all()
+    assert (after.flags["suspect_label"] == before.flags["suspect_label"]).all()
+    assert after.meta["sources"] == before.meta["sources"]
 
 
 def test_an_ensemble_that_was_not_asked_for_is_refused_before_any_work(tmp_path, capsys):

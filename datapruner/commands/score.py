@@ -44,8 +44,8 @@ def score(
     """Rank the examples of a training set: a table of scores and a page of pictures.
 
     Trains, embeds and takes gradients as the scorers need it, once; an interrupted run goes on when
-    the same command is given again. A small --model can score for a large one that is trained
-    later: proxy scoring.
+    the same command is given again, and other --scorers join the table that is there. A small
+    --model can score for a large one that is trained later: proxy scoring.
 
     Args:
         data: what to score; its training split is read.
@@ -106,6 +106,7 @@ def _score(
             raise
         if more.suspects:
             _flag_suspects(table, work)
+        table = _beside_earlier(table, work)
         table.save(folder / "scores.parquet")
         page = write_page(str(folder), opening, data=data)
     _show(table, folder, page, common)
@@ -181,6 +182,19 @@ def _known(
         model = network(work.run, work.data, make_loader(work.data, work.run))
         known["grand_last_layer"] = {"bias": classifier(model).bias is not None}
     return options | {name: own | options.get(name, {}) for name, own in known.items()}
+
+
+def _beside_earlier(table: "Scores", work: Work) -> "Scores":
+    """Keep what the folder's table has besides, of this data and this training."""
+    from ..scores import Scores
+
+    path = work.folder / "scores.parquet"
+    if not path.exists():
+        return table
+    earlier = Scores.load(path, data=work.data)
+    both = earlier.merge(table)
+    both.meta["sources"] = earlier.meta.get("sources", {}) | table.meta["sources"]
+    return both
 
 
 def _flag_suspects(table: "Scores", work: Work) -> None:
