@@ -39,7 +39,11 @@ if TYPE_CHECKING:
     from .teacher_words import load_teacher as load_teacher
     from .traces import Record as Record
     from .training import train as train
+    from .weight_specs import WeightPruning as WeightPruning
     from .wrap import prune as prune
+
+if TYPE_CHECKING:
+    from . import masks as masks
 
 _HOME = {
     "Data": "data",
@@ -78,12 +82,16 @@ _HOME = {
     "record": "recording",
     "train": "training",
     "prune": "wrap",
+    "WeightPruning": "weight_specs",
 }
+_PACKAGES = ("masks",)  # reached as attributes, such as datapruner.masks.make_masks
 
 __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module 'datapruner' has no attribute {name!r}")
     return getattr(import_module(f".{_HOME[name]}", __name__), name)

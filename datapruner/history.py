@@ -73,6 +73,11 @@ class History:
         """Seconds of these that the sampler took."""
         return self.epochs[-1].sampling if self.epochs else 0.0
 
+    @property
+    def active(self) -> float | None:
+        """Parameters that no mask held at 0, averaged over the last epoch; None without masks."""
+        return self.epochs[-1].active if self.epochs else None
+
     def plus(self, epoch: Epoch) -> "History":
         """Return a history with one epoch more."""
         return History([*self.epochs, epoch])

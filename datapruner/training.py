@@ -96,6 +96,7 @@ def train(
         sampler,
         run,
         loss=loss,
+        masks=run.weights,
         test=tester,
         checkpoint=None if folder is None else folder / "checkpoint.safetensors",
         run_id=run_id,

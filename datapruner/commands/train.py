@@ -10,8 +10,9 @@ from ..errors import PrunerError
 from ..history import History
 from ..run import Run
 from ..sampler_specs import ByScoreSpec, InfoBatchSpec, KeepSpec, RS2Spec
-from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
+from .options import Common, DataWord, Open, Opening, Say, run_of
 from .teaching import Draw, Drawn, Teach, Teaching
+from .weighing import Trained, TrainPruned, Weigh, Weighing, both_schedules
 
 if TYPE_CHECKING:
     from ..data import Data
@@ -23,7 +24,8 @@ def train(
     out: str | None = None,
     drawing: Draw = Drawn(),  # noqa: B008 - frozen
     teaching: Teach = Teaching(),  # noqa: B008 - frozen
-    training: Train = Training(),  # noqa: B008 - frozen
+    weighing: Weigh = Weighing(),  # noqa: B008 - frozen
+    training: TrainPruned = Trained(),  # noqa: B008 - frozen
     opening: Open = Opening(),  # noqa: B008 - frozen
     common: Say = Common(),  # noqa: B008 - frozen
 ) -> None:
@@ -38,7 +40,9 @@ def train(
         out: folder for the network and its history; an interrupted run goes on from it.
     """
     sampler = drawing.shared(teaching).spec()
-    run = run_of(training, data=data, sampler=sampler, distill=teaching.spec())
+    training, when = both_schedules(training)
+    specs = {"sampler": sampler, "distill": teaching.spec(), "weights": weighing.spec(when)}
+    run = run_of(training, data=data, **specs)
     _train(data, out, run, opening, common)
 
 
@@ -56,7 +60,11 @@ def _train(word: str, out: str | None, run: Run, opening: Opening, common: Commo
             print(json.dumps(cost) if common.json else text(cost))
             return
         test = open_test(word, opening, console)
-        _, history = work(run, data, test=test, out=out, progress=console.progress)
+        model, history = work(run, data, test=test, out=out, progress=console.progress)
+        if run.weights is not None:
+            from ..masks import prunable
+
+            console.say(prunable(model, run.weights.skip).text())
     result = summary(run, data, history)
     print(json.dumps(result) if common.json else line(result))
 
@@ -102,6 +110,7 @@ def summary(run: Run, data: "Data", history: History) -> dict[str, Any]:
         "steps": history.steps,
         "seconds": round(history.seconds, 2),
         "saved": _saved(run, data, history),
+        "active": None if history.active is None else round(history.active),
     }
 
 
@@ -124,7 +133,9 @@ def line(result: dict[str, Any]) -> str:
     accuracy = result["test_accuracy"]
     first = "no test split" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %"
     saved = "" if result["saved"] is None else f" ({100 * result['saved']:.1f} % saved)"
+    active = result.get("active")
+    weights = "" if active is None else f", {active:,} parameters active at the end"
     return (
         f"{first}, {result['examples']:,} examples seen{saved}, {result['steps']:,} steps, "
-        f"{result['seconds']:,.1f} s"
+        f"{result['seconds']:,.1f} s{weights}"
     )

@@ -1,0 +1,120 @@
+"""Soft masks: smooth functions of the weights, without parameters of their own (PDP)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from ..errors import UsageError
+from .engine import Pruning
+from .units import Group, Member
+
+
+class SoftMasks(Pruning):
+    """Masks sigmoid((u² - t²) / τ) of the units' norms u, hard at the end.
+
+    t is midway between the smallest norm kept and the largest removed at the density of the moment;
+    the forward pass uses mask · w, and learns through both. t is found anew in each step, without a
+    gradient. Source: Cho, Adya and Naik 2023.
+
+    Attributes:
+        counts: units that each group keeps at the moment.
+    """
+
+    def _refuse(self) -> None:
+        alone(self.groups, "schedule 'soft'")
+        if self.recipe.criterion.gather != "norm" or self.recipe.criterion.within is not None:
+            raise UsageError(
+                f"schedule 'soft' masks by magnitude; criterion {self.spec.criterion!r} has no "
+                "place in it"
+            )
+        self.counts = [group.count for group in self.groups]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits (b, C) of the network under its soft masks."""
+        logits: Tensor = functional_call(self.model, self._effective(), (x,))
+        return logits
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Keep the units whose mask is a half or more, and put the others to 0."""
+        if self.tick < self.when.last:
+            self._change(1.0)
+        self.kept = self._pruned(1.0)
+        self._take()
+        self._hold()
+        super().finish()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what suffices to go on: how many units each group keeps."""
+        return {"tick": self.tick, "counts": self.counts}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up that state again."""
+        self.tick = int(state["tick"])
+        self._count([int(count) for count in state["counts"]])
+
+    def _change(self, progress: float) -> None:
+        tick = self.when.tick(progress)
+        if tick > self.tick:
+            self.tick = tick
+            with torch.no_grad():
+                kept = self._pruned(self.when.share(progress))
+            self._count([int(units.sum()) for units in kept])
+
+    def _count(self, counts: list[int]) -> None:
+        self.counts = counts
+        gone = sum((g.count - c) * g.size for g, c in zip(self.groups, counts, strict=True))
+        self.active = self._whole - gone
+
+    def _effective(self) -> dict[str, Tensor]:
+        out = {}
+        for group, count in zip(self.groups, self.counts, strict=True):
+            if count == group.count:
+                continue
+            member = group.members[0]
+            weight = self.model.get_parameter(member.name)
+            square = squared_norms(group, member, weight)
+            with torch.no_grad():
+                level = _level(group, square, count)
+            soft = torch.sigmoid((square - level) / self.spec.temperature)
+            out[member.name] = weight * soft[member.units.to(weight.device)]
+        return out
+
+
+def alone(groups: list[Group], what: str) -> None:
+    """Refuse units that lie in several parameters.
+
+    Raises:
+        UsageError: there are such units.
+    """
+    names = [member.name for group in groups for member in group.members]
+    if len(names) != len(groups) or len(set(names)) != len(names):
+        raise UsageError(f"{what} takes units within one layer, such as pattern 'weight' or 'row'")
+
+
+def squared_norms(group: Group, member: Member, weight: Tensor) -> Tensor:
+    """Return the squared norm of each unit, (count,), through which gradients flow."""
+    square = weight.square()
+    if group.size == 1 and member.units.is_contiguous():  # a unit a weight, in their own order
+        return square.flatten()
+    units = member.units.to(weight.device).expand(weight.shape).flatten()
+    return square.new_zeros(group.count).index_add(0, units, square.flatten())
+
+
+def _level(group: Group, square: Tensor, count: int) -> Tensor:
+    """Return t² of each unit: the mean of the two norms at the edge, squared; one or (count,)."""
+    norm = square.sqrt()
+    if group.of_cell:
+        each = max(group.of_cell, -(-count // (group.count // group.cell)))
+        if each >= group.cell:
+            return square.new_zeros(1) - 1
+        rows = norm.view(-1, group.cell).sort(dim=1, descending=True).values
+        edge = (rows[:, each - 1] + rows[:, each]) / 2
+        return edge.square().repeat_interleave(group.cell)
+    gone = group.count - count  # at least one, and at most all but one of what a floor holds
+    largest_gone = norm.kthvalue(gone).values
+    smallest_kept = norm.kthvalue(min(gone + 1, group.count)).values
+    return ((smallest_kept + largest_gone) / 2).square()
