@@ -1,7 +1,7 @@
 """Residual blocks: finding the branches that a skip goes around, cutting the dead ones."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -122,11 +122,21 @@ def cut_dead(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     small = fx.GraphModule(deepcopy(model), graph, class_name=type(model).__name__)
     small.graph.eliminate_dead_code()
     small.recompile()
-    small._forward_pre_hooks = deepcopy(model._forward_pre_hooks)  # tracing passes these by
-    small._forward_hooks = deepcopy(model._forward_hooks)
     small.delete_all_unused_submodules()
     small.training = model.training
+    _hooks_from(model)(small)
+    small._register_deepcopy_hook(_hooks_from(model))
     return small
+
+
+def _hooks_from(model: nn.Module) -> Callable[[fx.GraphModule], None]:
+    """Return what hands on the hooks of the network itself; tracing and copying lose them."""
+    before, after = model._forward_pre_hooks.copy(), model._forward_hooks.copy()
+
+    def hand_on(small: fx.GraphModule) -> None:
+        small._forward_pre_hooks, small._forward_hooks = before.copy(), after.copy()
+
+    return hand_on
 
 
 class _Tracer(fx.Tracer):

@@ -1,9 +1,15 @@
 """The patterns channel, residual and layer: what a network can really be rid of."""
 
-from ..errors import UsageError
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from ..errors import PrunerError, UsageError
 from .blocks import norm_after, residual_blocks
-from .coupling import coupled_channels
-from .units import Group, Member, Scope
+from .coupling import Coupled, coupled_channels
+from .removal import remove
+from .units import Group, Member, Scope, spread
 
 
 def channel(scope: Scope) -> list[Group]:
@@ -31,10 +37,23 @@ def channel(scope: Scope) -> list[Group]:
             "pattern channel has to see the network run to know which channels are coupled; "
             "give an example or a loader"
         )
+    groups = _ranked_channels(scope, coupled_channels(scope.model, scope.example))
+    groups = _removable(scope, scope.example, groups)
+    if not groups:
+        raise UsageError(
+            f"no channel of {type(scope.model).__name__} can be taken out: what may be ranked "
+            "makes the network's output or passes a norm over channels; skip less, or take "
+            "another pattern"
+        )
+    return groups
+
+
+def _ranked_channels(scope: Scope, found: Iterable[Coupled]) -> list[Group]:
+    """Make groups of the channels that a ranked parameter makes, in the network's order."""
     order = {name: place for place, (name, _) in enumerate(scope.model.named_parameters())}
     ranked = set(scope.names)
     groups = []
-    for coupled in coupled_channels(scope.model, scope.example):
+    for coupled in found:
         sides = sorted(coupled.sides, key=lambda side: (order[side.name], side.reads))
         leading = [side for side in sides if not side.reads and side.name in ranked]
         if not leading:
@@ -48,13 +67,24 @@ def channel(scope: Scope) -> list[Group]:
         shape = tuple(scope.parameter(name).shape)
         size = max(1, round(weights / coupled.units))
         groups.append(Group(name, shape, coupled.units, size, tuple(members)))
-    if not groups:
-        raise UsageError(
-            f"no channel of {type(scope.model).__name__} can be taken out: what may be ranked "
-            "makes the network's output or passes a norm over channels; skip less, or take "
-            "another pattern"
-        )
     return sorted(groups, key=lambda group: order[group.name])
+
+
+def _removable(scope: Scope, example: Tensor, groups: list[Group]) -> list[Group]:
+    """Leave out groups a unit of which cannot go, before a training run is spent on them.
+
+    torch-pruning misreads a few operations (channel shuffles, say); taking one unit out shows it.
+    """
+
+    def goes(some: list[Group]) -> bool:
+        kept = [torch.arange(group.count) > 0 for group in some]
+        try:
+            remove(scope.model, spread(some, kept, scope.model), example)
+        except PrunerError:
+            return False
+        return True
+
+    return groups if goes(groups) else [group for group in groups if goes([group])]
 
 
 def residual(scope: Scope) -> list[Group]:

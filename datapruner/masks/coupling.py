@@ -4,7 +4,6 @@ The only file that imports torch-pruning, and only when it is asked for.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,6 +14,23 @@ from torch import Tensor, nn
 
 from ..errors import PrunerError, UsageError
 from .units import Member
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where the channels of a group pass one layer.
+
+    Attributes:
+        name: the layer; or a parameter that belongs to no known kind of layer.
+        reads: whether the layer reads the channels; else it makes them, or passes them on.
+        owner: (channels of the layer on that side,) the unit each belongs to; -1 for none.
+        dim: of a bare parameter, the dimension that runs over channels; None for a layer.
+    """
+
+    name: str
+    reads: bool
+    owner: Tensor
+    dim: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,97 +62,14 @@ class Coupled:
     Attributes:
         root: name of a layer that makes the channels; each group has another.
         units: how many there are. One channel each, several where a grouped convolution ties them.
-        unit: (channels of the root,) the unit of each of its output channels.
-        sides: every place in a parameter that goes with a unit.
+        places: the layers they pass.
+        sides: the same by parameter.
     """
 
     root: str
     units: int
-    unit: Tensor
+    places: tuple[Place, ...]
     sides: tuple[Side, ...]
-
-
-class Graph:
-    """The coupled channels of one network, and the means to take some of them out of it."""
-
-    def __init__(self, model: nn.Module, example: Tensor):
-        """Trace `model`, which is put into eval mode, on a batch of one row or more.
-
-        Raises:
-            PrunerError: torch-pruning is not installed, or cannot follow this network.
-        """
-        _refuse_reparametrised(model)
-        self._model = model
-        self._graph = _traced(torch_pruning(), model, example)
-        self._names = {module: name for name, module in model.named_modules()}
-        self._shared = _shared_parameters(model)
-        self.groups = tuple(self._coupled())
-
-    def take_out(self, dead: dict[str, Tensor]) -> None:
-        """Take units out of the network, in place; its layers become that much smaller.
-
-        Args:
-            dead: by root, (units,) bool, True where the unit goes.
-        """
-        for group in self.groups:
-            gone = dead[group.root].cpu()[group.unit.cpu()].nonzero().flatten().tolist()
-            if gone:
-                root = self._model.get_submodule(group.root)
-                prune = self._graph.get_pruner_of_module(root).prune_out_channels
-                self._graph.get_pruning_group(root, prune, gone).prune(record_history=False)
-
-    def _coupled(self) -> Iterator[Coupled]:
-        for items in self._graph.get_all_groups():
-            group = self._read(items)
-            if group is not None and group.units > 1:
-                yield group
-
-    def _read(self, items: Any) -> Coupled | None:
-        """Put one of torch-pruning's groups into our terms; None where nothing of it may go."""
-        ops = torch_pruning().ops
-        root = items[0].dep.target.module
-        channels = len(items[0].idxs)
-        unit = torch.arange(channels)
-        found: list[tuple[nn.Module | nn.Parameter, bool, list[int], list[int]]] = []
-        for item in items:
-            module, fixed = item.dep.target.module, item.dep.target.type
-            if fixed in _mixing(ops) or (item.root_idxs and None in item.root_idxs):
-                return None
-            reads = not self._graph.is_out_channel_pruning_fn(item.dep.handler)
-            if not reads and not item.dep.target.outputs:
-                return None  # what it makes is the network's output
-            if isinstance(module, nn.modules.conv._ConvNd) and module.groups > 1:
-                depthwise = module.groups == module.out_channels
-                if depthwise and module.in_channels != module.out_channels:
-                    return None
-                if not depthwise:
-                    _tie(unit, item.idxs, item.root_idxs, module, reads)
-            found.append((module, reads, item.idxs, item.root_idxs))
-        unit = torch.unique(unit, return_inverse=True)[1]
-        sides = [side for one in found for side in self._sides(*one, unit)]
-        if self._shared & {side.name for side in sides}:
-            return None
-        return Coupled(self._names[root], int(unit.max()) + 1, unit, tuple(sides))
-
-    def _sides(
-        self, module: Any, reads: bool, places: list[int], roots: list[int], unit: Tensor
-    ) -> Iterator[Side]:
-        if isinstance(module, nn.Parameter):
-            name = self._graph._param_to_name[module]
-            dim = self._graph.module2node[module].pruning_dim
-            yield _side(name, module, dim, reads, torch.tensor(places), unit[roots])
-            return
-        if module not in self._names:
-            return  # an operation without parameters
-        name = self._names[module]
-        for own, parameter in module.named_parameters(recurse=False):
-            dim = _channel_dim(module, own, reads)
-            if dim is None:
-                continue
-            where = torch.tensor(places)
-            if reads and isinstance(module, nn.modules.conv._ConvNd) and module.groups > 1:
-                where = where % parameter.shape[dim]
-            yield _side(f"{name}.{own}", parameter, dim, reads, where, unit[roots])
 
 
 def coupled_channels(model: nn.Module, example: Tensor) -> tuple[Coupled, ...]:
@@ -153,6 +86,7 @@ def coupled_channels(model: nn.Module, example: Tensor) -> tuple[Coupled, ...]:
         example: a batch it takes, of one row or more.
 
     Raises:
+        UsageError: a weight is computed from others (pruned or parametrised by torch).
         PrunerError: torch-pruning is not installed, or cannot follow this network.
 
     Example:
@@ -160,7 +94,18 @@ def coupled_channels(model: nn.Module, example: Tensor) -> tuple[Coupled, ...]:
         >>> [(group.root, group.units) for group in coupled_channels(model, torch.zeros(1, 4))]
         [('0', 3)]
     """
-    return Graph(deepcopy(model), example).groups
+    library = torch_pruning()
+    refuse_reparametrised(model)
+    shared = _shared_parameters(model)
+    model = deepcopy(model).requires_grad_(True)  # the trace follows gradients
+    graph = _traced(library, model, example)
+    names = {module: name for name, module in model.named_modules()}
+    found = []
+    for items in graph.get_all_groups():
+        group = _read(items, graph, names, library.ops)
+        if group and group.units > 1 and not shared & {side.name for side in group.sides}:
+            found.append(group)
+    return tuple(found)
 
 
 def torch_pruning() -> ModuleType:
@@ -184,39 +129,102 @@ def torch_pruning() -> ModuleType:
     return module
 
 
-def _traced(library: ModuleType, model: nn.Module, example: Tensor) -> Any:
-    frozen = [p for p in model.parameters() if not p.requires_grad]
-    with torch.enable_grad(), _all_trainable(frozen):
-        try:
-            # as a tuple: a bare tensor would first be tried row by row
-            return library.DependencyGraph().build_dependency(model, (example,), verbose=False)
-        except Exception as error:  # whatever the network or the tracer raises
-            raise PrunerError(
-                f"torch-pruning cannot follow {type(model).__name__} on an example of shape "
-                f"{tuple(example.shape)} ({error}); give a batch the network takes, or prune "
-                "single weights"
-            ) from error
+def refuse_reparametrised(model: nn.Module) -> None:
+    """Refuse a network one of whose weights is computed from others: it cannot be made smaller.
 
+    Raises:
+        UsageError: there is such a weight.
 
-@contextmanager
-def _all_trainable(frozen: list[nn.Parameter]) -> Iterator[None]:
-    """Let gradients flow everywhere meanwhile: the trace follows them."""
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-
-
-def _refuse_reparametrised(model: nn.Module) -> None:
+    Example:
+        >>> refuse_reparametrised(nn.Linear(2, 2))
+    """
     for name, module in model.named_modules():
         if hasattr(module, "parametrizations") or hasattr(module, "weight_orig"):
             raise UsageError(
                 f"the weight of {name or 'the network'} is computed from others; make it plain "
                 "first (torch.nn.utils.prune.remove, parametrize.remove_parametrizations)"
             )
+
+
+def _traced(library: ModuleType, model: nn.Module, example: Tensor) -> Any:
+    try:
+        with torch.enable_grad():
+            return library.DependencyGraph().build_dependency(
+                model, example[:1], forward_fn=lambda network, x: network(x), verbose=False
+            )
+    except Exception as error:  # whatever the network or the tracer raises
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise PrunerError(
+            f"torch-pruning cannot follow {type(model).__name__} on an example of shape "
+            f"{tuple(example.shape)} ({first}); give a batch the network takes, or prune "
+            "single weights"
+        ) from error
+
+
+def _read(items: Any, graph: Any, names: dict[nn.Module, str], ops: Any) -> Coupled | None:
+    """Put one of torch-pruning's groups into our terms; None where nothing of it may go."""
+    unit = torch.arange(len(items[0].idxs))
+    passed = []
+    for item in items:
+        node, roots = item.dep.target, item.root_idxs
+        reads = not graph.is_out_channel_pruning_fn(item.dep.handler)
+        if node.type in _mixing(ops) or None in roots or not (reads or node.outputs):
+            return None  # it computes over all channels, or gives the network's output
+        if node.type == ops.OPTYPE.CONCAT and item.dep.index_mapping == [None, None]:
+            return None  # the place in the concatenation is not known (flattened behind it)
+        if isinstance(node.module, nn.modules.conv._ConvNd) and node.module.groups > 1:
+            if not _is_plain_grouped(node.module):
+                return None
+            if node.module.in_channels != node.module.groups:
+                width = node.module.in_channels if reads else node.module.out_channels
+                if len(item.idxs) != width:
+                    return None  # the rest of what it reads is in other groups, and tied to these
+                _tie(unit, item.idxs, roots, width // node.module.groups)
+        passed.append((node, reads, torch.tensor(item.idxs), roots))
+    unit = torch.unique(unit, return_inverse=True)[1]
+    places, sides = [], []
+    for node, reads, where, roots in passed:
+        module = node.module
+        if isinstance(module, nn.Parameter):
+            name, dim = graph._param_to_name[module], node.pruning_dim
+            owner = _owner(module.shape[dim], where, unit[roots])
+            places.append(Place(name, reads, owner, dim))
+            sides.append(Side(name, dim, owner, reads))
+        elif module in names:
+            channels = graph.get_in_channels(module) if reads else graph.get_out_channels(module)
+            owner = _owner(channels, where, unit[roots])
+            places.append(Place(names[module], reads, owner))
+            sides.extend(_sides(names[module], module, reads, owner))
+    return Coupled(
+        names[items[0].dep.target.module], int(unit.max()) + 1, tuple(places), tuple(sides)
+    )
+
+
+def _owner(channels: int, where: Tensor, units: Tensor) -> Tensor:
+    owner = torch.full((channels,), -1)
+    owner[where] = units
+    return owner
+
+
+def _sides(name: str, module: nn.Module, reads: bool, owner: Tensor) -> Iterator[Side]:
+    for own, parameter in module.named_parameters(recurse=False):
+        dim = channel_dim(module, own, reads)
+        if dim is not None:  # in a grouped convolution the first group stands for all
+            yield Side(f"{name}.{own}", dim, owner[: parameter.shape[dim]], reads)
+
+
+def channel_dim(module: nn.Module, parameter: str, reads: bool) -> int | None:
+    """Return the dimension of a layer's parameter that runs over the channels on this side.
+
+    Example:
+        >>> channel_dim(nn.Linear(3, 2), "weight", True)
+        1
+    """
+    if parameter == "bias":
+        return None if reads else 0
+    if isinstance(module, nn.modules.conv._ConvNd):
+        return int(not reads) if module.transposed else int(reads)
+    return 1 if isinstance(module, nn.Embedding) else int(reads)
 
 
 def _shared_parameters(model: nn.Module) -> set[str]:
@@ -233,12 +241,17 @@ def _mixing(ops: Any) -> set[Any]:
     return {kinds.OUTPUT, kinds.LN, kinds.GN, kinds.IN, kinds.MHA, kinds.LSTM, kinds.CUSTOMIZED}
 
 
-def _tie(unit: Tensor, places: list[int], roots: list[int], conv: Any, reads: bool) -> None:
+def _is_plain_grouped(conv: nn.modules.conv._ConvNd) -> bool:
+    """Tell whether channels of a grouped convolution can be followed: depthwise, or both sides."""
+    depthwise = conv.groups == conv.out_channels  # what torch-pruning takes for depthwise
+    return not conv.transposed and (not depthwise or conv.in_channels == conv.out_channels)
+
+
+def _tie(unit: Tensor, places: list[int], roots: list[int], width: int) -> None:
     """Tie the channels at the same place of each of a convolution's groups: they go together.
 
     The groups of a convolution must stay of one width.
     """
-    width = (conv.in_channels if reads else conv.out_channels) // conv.groups
     first: dict[int, int] = {}
     for place, root in zip(places, roots, strict=True):
         here, known = int(unit[root]), first.get(place % width)
@@ -247,22 +260,3 @@ def _tie(unit: Tensor, places: list[int], roots: list[int], conv: Any, reads: bo
         elif here != known:
             unit[unit == here] = known
             first = {at: known if one == here else one for at, one in first.items()}
-
-
-def _channel_dim(module: nn.Module, parameter: str, reads: bool) -> int | None:
-    """Return the dimension of a layer's parameter that runs over the channels on this side."""
-    if parameter == "bias":
-        return None if reads else 0
-    if isinstance(module, nn.modules.conv._ConvNd):
-        return int(reads) if not module.transposed else int(not reads)
-    if isinstance(module, nn.Embedding):
-        return 1
-    return int(reads)
-
-
-def _side(
-    name: str, parameter: Tensor, dim: int, reads: bool, where: Tensor, units: Tensor
-) -> Side:
-    owner = torch.full((parameter.shape[dim],), -1)
-    owner[where] = units
-    return Side(name, dim, owner, reads)

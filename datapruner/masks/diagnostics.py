@@ -132,7 +132,8 @@ def silent_units(
     """
     awake: dict[str, Tensor] = {}
     calls: dict[str, int] = {}
-    names = {m: name for name, m in model.named_modules() if isinstance(m, nn.ReLU)}
+    relus = (pair for pair in model.named_modules() if isinstance(pair[1], nn.ReLU))
+    names: dict[nn.Module, str] = {module: name for name, module in relus}
     if not names:
         raise UsageError(f"{type(model).__name__} has no nn.ReLU module to listen to")
 

@@ -10,9 +10,10 @@ from ..errors import PrunerError, UsageError
 from ..evaluation import evaluating
 from ..seeds import generator
 from .blocks import cut_dead
-from .coupling import Coupled, Graph, Side
+from .coupling import Coupled, Side, coupled_channels, refuse_reparametrised
+from .narrowing import take_out
 
-TOLERANCE = 1e-5  # of the larger of 1 and the largest output, in float32
+TOLERANCE = 1e-5  # of the larger of 1 and the largest output
 
 
 def remove(model: nn.Module, masks: Mapping[str, Tensor], example: Tensor) -> nn.Module:
@@ -54,19 +55,8 @@ def remove(model: nn.Module, masks: Mapping[str, Tensor], example: Tensor) -> nn
     masked = masked_copy(model, masks)
     example = example.to(next(masked.parameters()).device)
     small = deepcopy(cut_dead(masked, masks))
-    learns = {name: parameter.requires_grad for name, parameter in small.named_parameters()}
-    with evaluating(small):
-        graph = Graph(small, example[:1])
-        dead = {group.root: _dead(group, masks) for group in graph.groups}
-        try:
-            graph.take_out(dead)
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            raise PrunerError(
-                f"torch-pruning could not take the channels out of {type(model).__name__} "
-                f"({error}); keep the masked network"
-            ) from error
-    for name, parameter in small.named_parameters():
-        parameter.requires_grad_(learns[name])
+    groups = coupled_channels(small, example)
+    take_out(small, groups, {group.root: _dead(group, masks) for group in groups})
     _compare(masked, small, example)
     return small
 
@@ -82,6 +72,7 @@ def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         >>> copy.weight[0, 1].item()
         0.0
     """
+    refuse_reparametrised(model)
     check_masks(model, masks)
     copy = deepcopy(model)
     copy.zero_grad(set_to_none=True)
@@ -126,8 +117,10 @@ def _dead(group: Coupled, masks: Mapping[str, Tensor]) -> Tensor:
 
 
 def _alive(group: Coupled, sides: list[Side], masks: Mapping[str, Tensor]) -> Tensor:
-    """Tell which units any of these sides has weights of; all, where there are no sides."""
-    alive = torch.full((group.units,), not sides)
+    """Tell which units any of these sides has weights of, or none of them has a place for."""
+    alive = torch.ones(group.units, dtype=torch.bool)
+    for side in sides:
+        alive[side.owner[side.owner >= 0]] = False
     for side in sides:
         mask = masks.get(side.name)
         if mask is None:
@@ -146,12 +139,19 @@ def _compare(masked: nn.Module, small: nn.Module, example: Tensor) -> None:
         inputs.append(noise.to(example))
     with torch.no_grad(), evaluating(masked), evaluating(small):
         for x in inputs:
-            wanted, got = masked(x), small(x)
-            loose = torch.finfo(wanted.dtype).eps / torch.finfo(torch.float32).eps
-            allowed = TOLERANCE * max(loose, 1e-3) * max(1.0, float(wanted.abs().max()))
+            wanted = masked(x)
+            try:
+                got = small(x)
+            except RuntimeError as error:
+                raise PrunerError(
+                    f"without its masked channels {type(masked).__name__} does not run "
+                    f"({str(error).splitlines()[0]}); keep the masked network"
+                ) from error
+            rounding = 4 * torch.finfo(wanted.dtype).eps  # matters in half precision only
+            allowed = max(TOLERANCE, rounding) * max(1.0, float(wanted.abs().max()))
             if wanted.shape != got.shape or float((wanted - got).abs().max()) > allowed:
                 raise PrunerError(
                     "without its masked channels the network computes something else: a masked "
                     "channel gives a constant that is read (after a sigmoid, or where batch norm "
-                    "is not masked); mask the columns that read it too, as pattern channel does"
+                    "has no weights); mask the columns that read it too, as pattern channel does"
                 )
