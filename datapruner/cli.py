@@ -22,6 +22,7 @@ from .commands.report import report
 from .commands.score import score
 from .commands.scorers import scorers
 from .commands.select import select
+from .commands.sweep import sweep
 from .commands.teacher import teacher
 from .commands.train import train
 from .errors import PrunerError, UsageError, suggest
@@ -34,6 +35,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "train": train,
     "teacher": teacher,
     "race": race,
+    "sweep": sweep,
     "compare": compare,
     "import": import_,
     "report": report,

@@ -22,7 +22,7 @@ def report(
     opening: Open = Opening(),  # noqa: B008 - frozen
     common: Say = Common(),  # noqa: B008 - frozen
 ) -> None:
-    """Write report.html of a folder that `score` or `demo` made, anew.
+    """Write report.html of a folder that `score`, `demo`, `race` or `sweep` made, anew.
 
     Args:
         folder: the folder.
@@ -31,8 +31,18 @@ def report(
     if common.dry_run:
         print(json.dumps({"report": str(page)}) if common.json else f"would write {page}")
         return
-    page = write_page(folder, opening)
+    page = _sweep_page(folder) or write_page(folder, opening)
     print(json.dumps({"report": str(page)}) if common.json else page)
+
+
+def _sweep_page(folder: str) -> Path | None:
+    """Write the page of a sweep; None where the folder is another command's."""
+    about = Path(folder) / "run.json"
+    if not about.exists() or read_json(about).get("kind") != "sweep":
+        return None
+    from ..report.sweep_page import write_sweep_report
+
+    return write_sweep_report(folder)
 
 
 def write_page(

@@ -18,6 +18,7 @@ def heat_map(
     title: str,
     *,
     column_title: str = "",
+    left: float = 118,
 ) -> Markup:
     """Draw cells shaded by strength, with the number written in each.
 
@@ -28,8 +29,8 @@ def heat_map(
         words: what is written in each cell.
         title: what a screen reader says.
         column_title: written under the columns, if any.
+        left: room for the names of the rows.
     """
-    left = 118
     width = max(44.0, min(96.0, 350 / max(len(columns), 1)))
     height = 34.0 if len(rows) <= 12 else 22.0
     longest = min(max((len(name) for name in columns), default=0), 18)
@@ -40,7 +41,7 @@ def heat_map(
         marks.append(_column_name(left + (j + 0.5) * width, top - 9, name, slanted))
     for i, name in enumerate(rows):
         middle = top + (i + 0.5) * height
-        marks.append(short_label(left - 9, middle + 4, name, 14))
+        marks.append(short_label(left - 9, middle + 4, name, round(left / 8) - 1))
         for j, column in enumerate(columns):
             marks.append(
                 _cell(

@@ -1,0 +1,102 @@
+"""What a sweep came to, in sentences: what is cheapest without loss, and what choosing is worth."""
+
+from collections.abc import Sequence
+
+from . import formats
+from .arms import Estimate
+from .outcome import plus_minus
+from .sweep_arms import EQUAL, RANDOM_DATA, Arm, controls_of, full_arm, paired, pareto, told_apart
+
+_NEAR = 0.01  # of accuracy: what may be lost for a lower cost
+_COST = "cost.weights_examples"
+
+
+def findings(arms: Sequence[Arm]) -> list[str]:
+    """Say the full cost, the cheapest arm that is near it, and what the controls say."""
+    said = []
+    full = full_arm(arms)
+    if full is not None:
+        seen = formats.count(full.costs["cost.examples"])
+        reached = plus_minus(full.accuracy)
+        said.append(f"Full and dense, the network reaches {reached} ({seen} examples seen).")
+        said += _near(arms, full)
+    said += _choosing(arms)
+    said += _equal(arms)
+    return said
+
+
+def _near(arms: Sequence[Arm], full: Arm) -> list[str]:
+    """Name the cheapest arm within a point of full and dense, chosen on what is set aside."""
+    least = full.chosen_by.mean - _NEAR
+    near = [a for a in arms if a.chosen_by.mean >= least and a.costs[_COST] < full.costs[_COST]]
+    if not near:
+        return [
+            "Nothing cheaper comes within a point of it: on this grid, train on everything, dense."
+        ]
+    best = min(near, key=lambda arm: arm.costs[_COST])
+    share = best.costs[_COST] / full.costs[_COST]
+    gap = paired(best, full)
+    told = "" if gap is None else f", {difference(gap)} full and dense"
+    time = best.costs["measured.seconds"] / max(full.costs["measured.seconds"], 1e-9)
+    return [
+        f"The cheapest within a point of it is {best.name}: {plus_minus(best.accuracy)}{told}, at "
+        f"{formats.percent(share)} of the active weights × examples and "
+        f"{formats.percent(time, 0)} of the seconds."
+    ]
+
+
+def difference(gap: Estimate) -> str:
+    """Write a difference in points with what may be said of it.
+
+    Example:
+        >>> difference(Estimate(-0.01, 0.001, 3))
+        '1.00 ± 0.10 points below'
+    """
+    side = "above" if gap.mean >= 0 else "below"
+    points = f"{abs(100 * gap.mean):.2f}"
+    apart = told_apart(gap)
+    if apart is None:
+        return f"{points} points (one seed) {side}"
+    sure = "" if apart else f" (not told apart by {gap.n} seeds)"
+    return f"{points} ± {100 * (gap.error or 0):.2f} points{sure} {side}"
+
+
+def _choosing(arms: Sequence[Arm]) -> list[str]:
+    """Say how scored subsets do beside random ones."""
+    gaps = []
+    for arm in arms:
+        other = controls_of(arm, arms).get(RANDOM_DATA)
+        gap = None if other is None else paired(arm, other)
+        if other is not None and gap is not None:
+            gaps.append((gap, arm, other))
+    if not gaps:
+        return []
+    better = [one for one in gaps if one[0].mean > 0 and told_apart(one[0])]
+    best, arm, other = max(gaps, key=lambda one: one[0].mean)
+    lead = (
+        f"{len(better)} of {len(gaps)} scored arms beat a random subset of their size beyond doubt"
+    )
+    return [f"{lead}; the best of them, {arm.name}, is {difference(best)} {other.name}."]
+
+
+def _equal(arms: Sequence[Arm]) -> list[str]:
+    """Say how arms on less data do beside all data for as many steps."""
+    gaps = []
+    for arm in arms:
+        other = controls_of(arm, arms).get(EQUAL)
+        gap = None if other is None else paired(arm, other)
+        if other is not None and gap is not None:
+            gaps.append((gap, arm, other))
+    if not gaps:
+        return []
+    better = [one for one in gaps if one[0].mean > 0 and told_apart(one[0])]
+    best, arm, other = max(gaps, key=lambda one: one[0].mean)
+    lead = f"{len(better)} of {len(gaps)} arms on less data surely beat all data for as many steps"
+    return [
+        f"{lead}, scoring counted; the best beside its own, {arm.name}, is {difference(best)} it."
+    ]
+
+
+def front_names(arms: Sequence[Arm]) -> list[str]:
+    """Return the names of the Pareto front by active weights times examples."""
+    return [arm.name for arm in pareto(arms, _COST)]

@@ -1,0 +1,205 @@
+"""From a grid to its points: all combinations, the controls beside them, and their names."""
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .errors import UsageError
+from .grid import Grid
+from .grid_words import DEFAULTS, OWN, STAGES, Keep, read_keep, short_name
+from .sweep_points import Point, Values
+
+FULL, RANDOM_DATA, RANDOM_MASK = "full and dense", "random data", "random mask"
+EQUAL = "equal compute"
+_NAMED = (  # what has words of its own in the name of an arm
+    "keep",
+    "fraction",
+    "weights.density",
+    "mask_on",
+    "mask_fraction",
+    "order",
+    "distill.teacher",
+)
+
+
+def points(grid: Grid) -> list[Point]:
+    """Return all points of a grid, seed by seed, then the controls that it lacks.
+
+    All data for as many steps is not among them: how many those are is known with the data only;
+    see `equal_compute`.
+
+    Raises:
+        UsageError: settings that do not fit each other.
+
+    Example:
+        >>> few = {"data": "digits", "seeds": 1, "grid": {"fraction": [0.1], "keep": ["el2n+ccs"]}}
+        >>> [(point.arm, point.control) for point in points(Grid.from_dict(few))]
+        [('el2n ccs 10 %', ''), ('all data', 'full and dense'), ('random 10 %', 'random data')]
+    """
+    found: dict[str, Point] = {}
+    shown = shown_settings(grid)
+    for values in _combinations(grid):
+        for seed in grid.seeds:
+            point = Point(values, seed, arm_of(values, shown))
+            _ = point.run, point.first, point.scoring, point.teaching  # refused before any work
+            found.setdefault(point.key, point)
+    if grid.controls:
+        for point in [one for of in list(found.values()) for one in controls(of)]:
+            named = replace(point, arm=arm_of(point.values, shown))
+            found.setdefault(named.key, named)
+    return list(found.values())
+
+
+def _combinations(grid: Grid) -> Iterator[dict[str, Any]]:
+    for axes in grid.grids:
+        for combined in itertools.product(*axes.values()):
+            yield effective(dict(grid.base) | dict(zip(axes, combined, strict=True)))
+
+
+def effective(values: Values) -> dict[str, Any]:
+    """Return the settings that have an effect, in one spelling.
+
+    Example:
+        >>> effective({"fraction": 1.0, "keep": "el2n", "weights.density": 1.0, "lr": 0.2})
+        {'keep': 'all', 'lr': 0.2}
+    """
+    of = {**DEFAULTS, **values}
+    out = dict(values)
+    keep = read_keep(of["keep"], of["rule"])
+    if keep.kind == "infobatch":
+        out["fraction"] = 1.0
+    elif of["fraction"] == 1:
+        keep = Keep("all")
+    out["keep"] = keep.word
+    sparse = of["weights.density"] < 1
+    masks = sparse and of["mask_on"] != "same"
+    if masks and of["order"] != "together":
+        raise UsageError(
+            f"order {of['order']!r} finds its own mask; leave mask_on at same, or order at together"
+        )
+    mask = read_keep(of["mask_on"], of["rule"]) if masks else Keep("all")
+    if masks:
+        out["mask_on"] = mask.word
+    use = {
+        "rule": False,
+        "ratio": keep.kind == "infobatch",
+        "weights": sparse,
+        "order": sparse,
+        "mask_on": masks,
+        "mask_fraction": masks and mask.kind != "all",
+        "beta": "ccs" in (keep.rule, mask.rule),
+        "per_class": {keep.kind, mask.kind} & {"scored", "random"},
+        "distill": of["distill.teacher"] != "none",
+        "scoring": "scored" in (keep.kind, mask.kind),
+        "teaching": of["distill.teacher"] == "full",
+        "first": masks or (sparse and of["order"] != "together"),
+    }
+    assert set(STAGES) <= set(use)
+    used = {name: v for name, v in out.items() if use.get(name.partition(".")[0], True)}
+    return {name: v for name, v in sorted(used.items()) if v != DEFAULTS.get(name)}
+
+
+def controls(point: Point) -> list[Point]:
+    """Return the runs beside which this one means something, as far as the grid says them.
+
+    Everything and dense; a random subset where a scored one is kept; a random mask on a random
+    subset, without a teacher, where weights are pruned. Their names are not set.
+    """
+    plain = dict(point.values) | {"distill.teacher": "none", "order": "together", "mask_on": "same"}
+    everything = {"keep": "all", "fraction": 1.0, "weights.density": 1.0}
+    made = [Point(effective(plain | everything), point.seed, control=FULL)]
+    if point.keep.kind == "scored":
+        random = dict(point.values) | {"keep": "random"}
+        made.append(Point(effective(random), point.seed, control=RANDOM_DATA))
+    if point.get("weights.density") < 1 and point.get("weights.criterion") != "random":
+        keep = "all" if point.get("fraction") == 1 else "random"
+        drawn = plain | {"weights.criterion": "random", "weights.schedule": "before", "keep": keep}
+        made.append(Point(effective(drawn), point.seed, control=RANDOM_MASK))
+    return made
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Steps of a point with those of the runs before it, and of all data by themselves."""
+
+    steps: int
+    full: int
+
+
+def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point | None:
+    """Return training on all data for as many steps as this point takes in all; None for none.
+
+    It has the point's masks. There is none where all data take no more steps, and none for a point
+    with a teacher or a run before it, beside which all data and no masks are the control.
+
+    Args:
+        point: the point.
+        budget: its steps and those of all data.
+        shown: settings that stand in the names of arms.
+    """
+    if budget.steps >= budget.full or point.keep.kind in ("all", "infobatch"):
+        return None
+    if point.teaching is not None or point.first is not None or point.run.distill is not None:
+        return None
+    values = {name: v for name, v in point.values.items() if name != "epochs"}
+    values = effective(values | {"keep": "all", "fraction": 1.0, "steps": budget.steps})
+    return Point(values, point.seed, arm_of(values, {*shown, "steps"}), EQUAL)
+
+
+def shown_settings(grid: Grid) -> set[str]:
+    """Return the settings that differ between points, which are what arms are named by."""
+    seen: dict[str, set[str]] = {name: {repr(value)} for name, value in grid.base.items()}
+    for axes in grid.grids:
+        for name, values in axes.items():
+            seen.setdefault(name, set()).update(map(repr, values))
+    return {name for name, values in seen.items() if len(values) > 1} | set(_NAMED)
+
+
+def arm_of(values: Values, shown: Collection[str]) -> str:
+    """Name settings as a reader would: the data first, then what is done to the weights.
+
+    Example:
+        >>> arm_of({"keep": "rs2", "fraction": 0.1, "weights.density": 0.2, "lr": 0.2}, ())
+        'RS2 10 %, density 20 %'
+    """
+    of: Mapping[str, Any] = {**DEFAULTS, **values}
+    keep = read_keep(of["keep"]) if of["fraction"] < 1 or of["keep"] == "infobatch" else Keep("all")
+    parts = [_chosen(keep, of["fraction"])]
+    if of["weights.density"] < 1:
+        word = "random mask" if of.get("weights.criterion") == "random" else "density"
+        parts.append(f"{word} {_share(of['weights.density'])}")
+    if of["mask_on"] != "same":
+        parts.append(f"mask found on {_chosen(read_keep(of['mask_on']), of['mask_fraction'])}")
+    elif of["order"] != "together":
+        parts.append(of["order"])
+    if of["distill.teacher"] != "none":
+        parts.append(f"teacher {of['distill.teacher']}")
+    for name in sorted(shown):
+        value = of.get(name)
+        if _told(name, value, of, values):
+            number = f"{value:g}" if isinstance(value, float) else str(value)
+            parts.append(f"{value} steps" if name == "steps" else f"{short_name(name)} {number}")
+    return ", ".join(parts)
+
+
+def _told(name: str, value: Any, of: Values, values: Values) -> bool:
+    """Tell whether a setting that differs between points says something of this one."""
+    if name in _NAMED or value in (None, 0, "random") or (name == "epochs" and of["steps"]):
+        return False
+    group, dot, _ = name.partition(".")
+    if group == "weights":
+        return bool(of["weights.density"] < 1)
+    if group == "distill":
+        return bool(of["distill.teacher"] != "none")
+    return name in values or not (dot or name in OWN)
+
+
+def _chosen(keep: Keep, fraction: float) -> str:
+    share = _share(fraction)
+    words = {"all": "all data", "infobatch": "InfoBatch", "rs2": f"RS2 {share}"}
+    return words.get(keep.kind, f"{keep.scorer or 'random'} {keep.rule} {share}".replace("  ", " "))
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:g} %"

@@ -1,0 +1,142 @@
+"""One point of a sweep: what it needs is made or found, it is trained, and judged once."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .costs import full_cost, peak_memory, start_peak, total
+from .errors import PrunerError
+from .evaluation import predict
+from .files import read_json, write_json
+from .loaders import Loader
+from .run import Run
+from .sampler_specs import KeepSpec
+from .sharing import locked
+from .sweep_points import Point
+from .sweep_shared import Site, Spent, started, subset, taught
+from .training import make_loader, train
+
+PHASES = ("scoring", "selection", "teaching", "first", "training", "judging")
+Outcome = dict[str, Any]
+
+
+def run_point(
+    site: Site, point: Point, *, then: Callable[[Point, Outcome], None] | None = None
+) -> Outcome | None:
+    """Run a point unless it has been run; an error is an outcome as well.
+
+    Args:
+        site: where.
+        point: what.
+        then: called with the outcome of a point that was run now.
+
+    Returns:
+        Its outcome, as `OUT/points/ID/outcome.json` has it; None where another process is at it.
+    """
+    folder = site.out / "points" / point.id(site.pool.fingerprint)
+    with locked(folder.with_name(f"{folder.name}.lock"), wait=False) as mine:
+        if not mine:
+            return None
+        if (done := outcome_of(folder)) is not None and done["status"] == "done":
+            return done
+        try:
+            outcome = {"status": "done", "error": "", **_run(site, point, folder)}
+        except Exception as error:
+            what = " ".join(str(error).split()) or "no message"
+            kind = "" if isinstance(error, PrunerError) else f"{type(error).__name__}: "
+            outcome = {"status": "failed", "error": kind + what}
+        write_json(folder / "outcome.json", outcome)
+    if then is not None:
+        then(point, outcome)
+    return outcome
+
+
+def outcome_of(folder: Path) -> Outcome | None:
+    """Return what a point came to; None where it has not been run."""
+    file = folder / "outcome.json"
+    return read_json(file) if file.exists() else None
+
+
+def _run(site: Site, point: Point, folder: Path) -> Outcome:
+    """Run the stages of a point in order, and add up what they took."""
+    start_peak()
+    run, spent, seconds = point.run, dict[str, Spent](), dict.fromkeys(PHASES, 0.0)
+    if isinstance(run.sampler, KeepSpec):
+        kept, spent["scoring"], seconds["selection"] = subset(site, point)
+        run = replace(run, sampler=KeepSpec(str(kept)))
+    if (teaching := point.teaching) is not None:
+        teacher, spent["teaching"] = taught(site, teaching)
+        assert run.distill is not None
+        run = replace(run, distill=replace(run.distill, teacher=str(teacher)))
+    if point.first is not None:
+        _, spent["first"], scoring, selecting = started(site, point)
+        seconds["selection"] += selecting
+        if "scoring" not in spent:  # the same recorded run serves both
+            spent["scoring"] = scoring
+    began = time.perf_counter()
+    show = site.progress(f"{point.arm}, seed {point.seed}: ")
+    model, history = train(run, site.pool, out=folder / "run", progress=show)
+    seconds["training"] = history.seconds
+    judged = time.perf_counter()
+    found = _judge(site, run, model)
+    seconds["judging"] = time.perf_counter() - judged
+    seconds |= {phase: one.seconds for phase, one in spent.items()}
+    own = site.cost(run, history)
+    costs = {phase: one.cost for phase, one in spent.items()} | {"training": own}
+    if run.distill is not None and run.distill.weight != 0 and point.teaching is not None:
+        flops, weights = site.counted(point.teaching)  # it is asked for every row that is seen
+        asked = full_cost(0, 0, flops, weights, extra=flops.forward * own.examples)
+        costs["teaching"] = costs["teaching"] + asked
+    return {
+        **found,
+        "history": history.rows(),
+        "cost": {phase: asdict(cost) for phase, cost in costs.items()},
+        "total": asdict(total(list(costs.values()))),
+        "measured": {
+            **{f"{phase}_seconds": round(took, 4) for phase, took in seconds.items()},
+            "seconds": round(sum(seconds.values()), 4),
+            "own_seconds": round(time.perf_counter() - began, 4),
+            "peak_memory": peak_memory(),
+            "threads": torch.get_num_threads(),
+        },
+    }
+
+
+def _judge(site: Site, run: Run, model: nn.Module) -> Outcome:
+    """Read the part set aside and the test split, once each."""
+    like = make_loader(site.pool, run)
+    found: Outcome = {"weights_left": _left(model)}
+    if len(site.held):
+        whole = make_loader(site.whole, run, like=like)
+        right = recalls(model, whole, run, site.whole.num_classes, site.held)
+        found["validation"] = {"accuracy": right[0], "recall": right[1]}
+    if site.test is not None:
+        loader = make_loader(site.test, run, like=like)
+        right = recalls(model, loader, run, site.whole.num_classes)
+        found["test"] = {"accuracy": right[0], "recall": right[1]}
+    return found
+
+
+def recalls(
+    model: nn.Module, loader: Loader, run: Run, classes: int, order: Tensor | None = None
+) -> tuple[float, list[float | None]]:
+    """Return accuracy, and the share of each class that is right; None for a class without any."""
+    right, seen = torch.zeros(classes), torch.zeros(classes)
+    for batch, logits in predict(model, loader, order, device=run.device, precision=run.precision):
+        hit = (logits.argmax(1).cpu() == batch.y).float()
+        right += torch.bincount(batch.y, hit, minlength=classes)
+        seen += torch.bincount(batch.y, minlength=classes)
+    each = [r / s if s else None for r, s in zip(right.tolist(), seen.tolist(), strict=True)]
+    return float(right.sum() / seen.sum()), each
+
+
+def _left(model: nn.Module) -> float:
+    """Return the share of the weights of kernels and matrices that is not 0."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    count = sum(p.numel() for p in matrices)
+    return sum(int(p.count_nonzero()) for p in matrices) / max(count, 1)

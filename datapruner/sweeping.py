@@ -1,0 +1,268 @@
+"""sweep(): a grid of runs, resumable, in several processes, with its controls and one table."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import PrunerError, Refused, UsageError
+from .files import read_json, write_json
+from .forecast import steps_in_all
+from .grid import Grid
+from .results_table import Row, row_of, settings_of, write_rows
+from .sweep_plan import Budget, equal_compute, points, shown_settings
+from .sweep_points import Point
+from .sweep_shared import Show, Site, refuse_unfed
+from .sweep_work import Outcome, outcome_of, run_point
+from .tracking import JsonLines, Tracker, make_tracker
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every n-th point of a sweep, beginning with the i-th.
+
+    Raises:
+        UsageError: i is not below n, or n is not above 0.
+
+    Example:
+        >>> Shard.read("0/2")
+        Shard(i=0, n=2)
+    """
+
+    i: int = 0
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.i < self.n:
+            raise UsageError(
+                f"shard {self.i}/{self.n}: give one of 0/{max(self.n, 1)} to "
+                f"{max(self.n, 1) - 1}/{max(self.n, 1)}"
+            )
+
+    @classmethod
+    def read(cls, word: str) -> "Shard":
+        """Read i/n."""
+        i, slash, n = word.partition("/")
+        if not (slash and i.isdigit() and n.isdigit()):
+            raise UsageError(f"shard {word!r}: write i/n, such as 0/4 for the first of four")
+        return cls(int(i), int(n))
+
+
+def sweep(
+    grid: Grid | Mapping[str, Any] | Path | str,
+    out: Path | str,
+    *,
+    jobs: int = 1,
+    shard: Shard | None = None,
+    track: Sequence[str] = (),
+    show: Show | None = None,
+    say: Say | None = None,
+) -> list[Row]:
+    """Run every point of a grid that has not been run; return one row a run.
+
+    A point is a Run with an id, and lies in OUT/points/ID; what several need (recorded runs,
+    scores, subsets, teachers, first runs) is made once, in OUT/shared. A sweep that was killed goes
+    on, and a grid that has grown runs only what is new. Writes results.parquet, results.csv and
+    summary.csv. A point that fails is recorded with its error, and is tried again by the next call.
+
+    Args:
+        grid: a `Grid`, plain values, or a YAML file.
+        out: folder.
+        jobs: processes, among which the threads are divided.
+        shard: run a part of the points; the table is of all that have been run.
+        track: further trackers: tensorboard, mlflow, wandb. OUT/log.jsonl is always written.
+        show: called with the name of a piece of work, returns what shows its progress.
+        say: called with a line for each point that was run.
+
+    Returns:
+        Rows in the order of the plan, also of points that failed or are another shard's; `status`
+        is done, failed or missing.
+
+    Raises:
+        UsageError: the grid cannot be run.
+        Refused: the folder holds something else.
+
+    Example:
+        >>> import tempfile
+        >>> few = {"data": "digits", "seeds": 1, "base": {"model": "mlp", "epochs": 2}}
+        >>> rows = sweep(few | {"grid": {"fraction": [1, 0.2]}}, tempfile.mkdtemp() + "/sweep")
+        >>> [(row["arm"], row["cost.examples"]) for row in rows][:2]
+        [('all data', 2588), ('random 20 %', 518)]
+    """
+    grid, shard = as_grid(grid), shard or Shard()
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1, not {jobs}")
+    site = Site(grid, out, show=show)
+    plan = planned_points(site, grid)
+    trackers = _trackers(track, site.out)
+    claim_sweep(site, grid)
+    mine = plan[shard.i :: shard.n]
+    try:
+        if jobs == 1:
+            work(site, mine, trackers, say)
+        else:
+            _in_processes(site, shard, jobs, track)
+    finally:
+        rows = gather(site, plan)
+        write_rows(site.out, rows)
+    return rows
+
+
+def as_grid(grid: Grid | Mapping[str, Any] | Path | str) -> Grid:
+    """Return a grid, read from where it is."""
+    if isinstance(grid, Grid):
+        return grid
+    return Grid.from_dict(grid) if isinstance(grid, Mapping) else Grid.read(grid)
+
+
+def planned_points(site: Site, grid: Grid) -> list[Point]:
+    """Return every point, the controls of equal compute among them.
+
+    Raises:
+        UsageError: there is none, or one cannot be run.
+    """
+    plan = {point.key: point for point in points(grid)}
+    for point in list(plan.values()):
+        for keep in (point.keep, point.mask_keep):
+            if keep.kind == "scored":
+                refuse_unfed(keep.scorer)
+        if grid.controls:
+            budget = Budget(*steps_in_all(site, point))
+            control = equal_compute(point, budget, shown_settings(grid))
+            if control is not None:
+                plan.setdefault(control.key, control)
+    return list(plan.values())
+
+
+def claim_sweep(site: Site, grid: Grid) -> None:
+    """Take the folder for a sweep of these data, and write down the grid.
+
+    Raises:
+        Refused: it holds something else.
+    """
+    file = site.out / "run.json"
+    if site.out.exists() and not site.out.is_dir():
+        raise Refused(f"{site.out}: is a file; give another --out")
+    if file.exists():
+        held = read_json(file)
+        if held.get("kind") != "sweep":
+            raise Refused(f"{site.out}: holds a run of {held.get('kind')}; give another --out")
+        if held.get("data") != site.pool.fingerprint:
+            raise Refused(
+                f"{site.out}: holds a sweep of other data, or with another share set aside; "
+                "give another --out"
+            )
+    elif site.out.exists() and any(site.out.iterdir()):
+        raise Refused(f"{site.out}: holds files that are not a sweep's; give another --out")
+    about = {"kind": "sweep", "data": site.pool.fingerprint, "grid": grid.plain()}
+    if not file.exists() or read_json(file) != about:
+        write_json(file, about)
+
+
+def work(site: Site, plan: Sequence[Point], trackers: Sequence[Tracker], say: Say | None) -> None:
+    """Run points in order; one that another process is at is left to it."""
+
+    def then(point: Point, outcome: Outcome) -> None:
+        result = {k: v for k, v in _result(outcome).items() if v is not None}
+        settings = {"arm": point.arm, "seed": point.seed, **point.values}
+        if outcome["status"] == "failed":
+            settings["error"] = outcome["error"]
+        name = point.id(site.pool.fingerprint)
+        for tracker in trackers:
+            tracker.log(name, settings, outcome.get("history", []), result)
+        if say is not None:
+            say(_line(point, outcome))
+
+    for point in plan:
+        run_point(site, point, then=then)
+
+
+def _result(outcome: Outcome) -> dict[str, float | None]:
+    parts = {f"{p}.accuracy": outcome.get(p, {}).get("accuracy") for p in ("test", "validation")}
+    costs = {f"cost.{name}": value for name, value in outcome.get("total", {}).items()}
+    return parts | costs | {"seconds": outcome.get("measured", {}).get("seconds")}
+
+
+def _line(point: Point, outcome: Outcome) -> str:
+    name = f"{point.arm}, seed {point.seed}"
+    if outcome["status"] == "failed":
+        return f"{name}: FAILED: {outcome['error']}"
+    accuracy = (outcome.get("test") or outcome["validation"])["accuracy"]
+    took = outcome["measured"]["own_seconds"]
+    return f"{name}: {100 * accuracy:.2f} %, {took:.1f} s"
+
+
+def gather(site: Site, plan: Sequence[Point]) -> list[Row]:
+    """Return the rows of a plan, from what lies in the folder."""
+    settings = settings_of(plan)
+    rows = []
+    for point in plan:
+        name = point.id(site.pool.fingerprint)
+        outcome = outcome_of(site.out / "points" / name)
+        rows.append(row_of(point, outcome, settings, site.whole.classes) | {"id": name})
+    return rows
+
+
+def _trackers(names: Sequence[str], out: Path) -> list[Tracker]:
+    return [JsonLines(out / "log.jsonl"), *(make_tracker(name, out) for name in names)]
+
+
+def _in_processes(site: Site, shard: Shard, jobs: int, track: Sequence[str]) -> None:
+    """Start processes that work through the points side by side, and wait for them."""
+    import torch
+
+    threads = max(1, torch.get_num_threads() // jobs)
+    told = {"out": str(site.out), "shard": [shard.i, shard.n], "track": list(track)}
+    words = [sys.executable, "-c", "from datapruner.sweeping import worker; worker()"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    started = []
+    try:
+        for _ in range(jobs):
+            process = subprocess.Popen(
+                [*words, json.dumps(told | {"threads": threads})], env=environment
+            )
+            started.append(process)
+        codes = [process.wait() for process in started]
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.terminate()
+        for process in started:
+            with suppress(KeyboardInterrupt):
+                process.wait()
+    if any(codes):
+        raise PrunerError(
+            f"{sum(code != 0 for code in codes)} of {jobs} processes ended early; the same "
+            "command goes on from here"
+        )
+
+
+def worker() -> None:
+    """Work through the points of a sweep as one of several processes; told by argv."""
+    import torch
+
+    told = json.loads(sys.argv[1])
+    torch.set_num_threads(told["threads"])
+    out = Path(told["out"])
+    grid = Grid.from_dict(read_json(out / "run.json")["grid"])
+    site = Site(grid, out)
+    plan = planned_points(site, grid)[told["shard"][0] :: told["shard"][1]]
+
+    def say(text: str) -> None:
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+    try:
+        work(site, plan, _trackers(told["track"], out), say)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except PrunerError as error:
+        say(f"datapruner: {error}")
+        sys.exit(error.exit_code)
