@@ -89,11 +89,22 @@ def cache_teacher(
         "batch_size": run.batch_size,
         "pictures": probes,
     }
+    asked = asked_of.bind(loader)
+    _refuse_other_classes(asked, loader, data)
     done = _claimed(out, plan)
-    if done is None:
-        return CachedTeacher(out, data)
-    _Pass(data, loader, asked_of.bind(loader), out, plan, progress).go_on(done)
+    if done is not None:
+        _Pass(data, loader, asked, out, plan, progress).go_on(done)
     return CachedTeacher(out, data)
+
+
+def _refuse_other_classes(asked: Logits, loader: Loader, data: "Data") -> None:
+    first = next(iter(loader(data.readable.nonzero()[0], train=False)))
+    width = asked(first).shape[1]
+    if width != data.num_classes:
+        raise Refused(
+            f"the teacher has {width} classes, {data.name} has {data.num_classes}; take a teacher "
+            "of the same classes"
+        )
 
 
 def _claimed(out: Path, plan: dict[str, Any]) -> int | None:
@@ -173,11 +184,6 @@ class _Pass:
         train = self.plan["views"] > 0
         for batch in self.loader(order, epoch=view, train=train):
             logits = self.asked(batch).half()
-            if logits.shape[1] != rows.shape[1]:
-                raise Refused(
-                    f"the teacher has {logits.shape[1]} classes, {self.data.name} has "
-                    f"{rows.shape[1]}; take a teacher of the same classes"
-                )
             if not bool(logits.isfinite().all()):
                 raise PrunerError(
                     "the teacher gives a logit that is none, or too large for float16; train it "

@@ -17,6 +17,7 @@ from .models import make_model
 from .run import Run
 from .samplers import Sampler
 from .teacher_cache import CachedTeacher
+from .teacher_pass import STATE
 from .teachers import Ensemble, NetworkTeacher, Teacher
 from .trained import saved_run
 from .training import make_loader, network
@@ -87,6 +88,11 @@ def _one(word: str, data: "Data", run: Run, loader: Loader) -> Teacher:
     folder = Path(word)
     if (folder / "teacher.json").exists():
         return CachedTeacher(folder, data)
+    if (folder / STATE).exists():
+        raise Refused(
+            f"{folder}: the pass of this teacher was broken off; give the same `datapruner "
+            "teacher` again, and it goes on"
+        )
     if folder.is_dir():
         return _of_a_run(folder, data, run, loader)
     name, at, file = word.partition("@")

@@ -140,7 +140,7 @@ class Ridge:
 
     def _fitted(self, x: Array, y: Array) -> Array:
         gram = x.T @ x + self.penalty * np.eye(x.shape[1])
-        solved: Array = np.linalg.solve(gram, x.T @ y)
+        solved: Array = np.linalg.solve(gram, x.T @ y).astype(np.float64)
         return solved
 
     def _count(self, fraction: float) -> int:
