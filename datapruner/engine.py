@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint
-from .errors import PrunerError
+from .errors import PrunerError, UsageError
 from .evaluation import evaluate
 from .hardware import float32_head, pick_device, place_model, placed, precision_of
 from .history import Epoch, History
@@ -34,6 +34,7 @@ def fit(
     masks: Masks | None = None,
     observers: Sequence[Observer] = (),
     start: Mapping[str, Tensor] | None = None,
+    begun: int = 0,
     test: Loader | None = None,
     checkpoint: Path | str | None = None,
     run_id: str | None = None,
@@ -55,6 +56,8 @@ def fit(
         masks: prune weights during the run, and hold what is pruned at 0.
         observers: see each batch before its step and the end of each epoch.
         start: weights to start from, as `state_dict` gives them; None starts from the model's own.
+        begun: steps of the run's budget, which is in steps then, that `start` has had already: the
+            learning rate and the masks go on from there.
         test: read after each epoch, for the history alone.
         checkpoint: file written after each epoch; when it is there the run goes on from it.
         run_id: what the checkpoint must belong to; None is `run.id()`.
@@ -92,7 +95,9 @@ def fit(
         masking = masks.attach(
             model, optimizer, loader=loader, sampler=sampler, loss=loss, run=run, device=device
         )
-    history, run_id = History(), run_id or run.id()
+    if begun and not begun < run.steps:
+        raise UsageError(f"{begun} steps are done of {run.steps}; set steps to more than these")
+    history, run_id = History(begun=begun), run_id or run.id()
     if checkpoint is not None and Path(checkpoint).exists():
         history, states = load_checkpoint(checkpoint, model, optimizer, run_id)
         sampler.load_state_dict(states["sampler"])

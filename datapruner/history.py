@@ -39,12 +39,17 @@ class Epoch:
 class History:
     """The epochs of a run in order.
 
+    Attributes:
+        epochs: what was done.
+        begun: optimizer steps that were taken before the first of them.
+
     Example:
         >>> History([Epoch(0, 100, 10, 1.5, 0.7, 0.5, 0.55)]).accuracy
         0.55
     """
 
     epochs: list[Epoch] = field(default_factory=list)
+    begun: int = 0
 
     @property
     def accuracy(self) -> float | None:
@@ -60,8 +65,8 @@ class History:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps taken."""
-        return self.epochs[-1].steps if self.epochs else 0
+        """Optimizer steps taken, those before the first epoch included."""
+        return self.epochs[-1].steps if self.epochs else self.begun
 
     @property
     def seconds(self) -> float:

@@ -33,8 +33,8 @@ class Weighing:
     """Density of each layer (with --density): global, lamp, snip, grasp, synflow, uniform,
     uniform+, er, erk, erk+; densities by layer such as 'fc1=0.05,fc3=1'; or both: 'erk,fc3=1'."""
     pattern: str = "weight"
-    """What is removed together (with --density): weight, 2:4, 4x4, row, column, channel,
-    residual-block, layer."""
+    """What is removed together (with --density): weight, 2:4, 4x4, row, column, channel, residual,
+    layer."""
     skip: str = ""
     """Layers to leave whole (with --density): first, classifier, or patterns of names, with commas
     between."""

@@ -1,12 +1,10 @@
 """Pruning: the masks of one training run, made by a schedule and held at 0 in place.
 
 Hard masks change nothing of the network: parameters stay plain tensors, masked weights are 0 in
-them. The gradient of a masked weight is cleared before the optimizer's step, the weight after it,
-and what the optimizer remembers of it when the mask changes; so momentum, Adam and weight decay
-never revive a weight.
+them; see `Held`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import Refused, UsageError
 from ..losses import Loss, cross_entropy
 from .exchange import exchanged
+from .hold import Held
 from .making import Recipe
 from .patterns import pattern_named
 from .probe import Examples, Probe, calibration
@@ -99,7 +98,6 @@ class Pruning:
     """The masks of one training run; see `attach`, which makes them.
 
     Attributes:
-        masks: by parameter, True is kept; empty before the first change.
         scope: what is pruned, and what is not and why.
         active: parameters of the network that no mask holds at 0.
     """
@@ -117,14 +115,10 @@ class Pruning:
         self.model, self.optimizer, self.spec, self.probe = probe.model, optimizer, spec, probe
         self.scope, self.groups, self.recipe, self.when = scope, groups, recipe, when
         self.tick = 0
-        self.masks: dict[str, Tensor] = {}
-        self.active = sum(p.numel() for p in self.model.parameters())
-        self._whole = self.active
+        self.held = Held(self.model, optimizer)
+        self.active = self.held.whole
         device = next(self.model.parameters()).device
         self.kept = [torch.ones(g.count, dtype=torch.bool, device=device) for g in groups]
-        self._held: list[nn.Parameter] = []  # of which something is masked
-        self._factors: list[Tensor] = []
-        self._cleared = False  # gradients, before this step
         self._sums: dict[str, Tensor] = {}
         self._refuse()
         if recipe.criterion.training and type(self) is Pruning:
@@ -136,6 +130,11 @@ class Pruning:
                 f"criterion {self.spec.criterion!r} is made in training; schedule "
                 f"{self.spec.schedule!r} prunes before it; give begin above 0 or another schedule"
             )
+
+    @property
+    def masks(self) -> dict[str, Tensor]:
+        """By parameter, True is kept; empty before the first change."""
+        return self.held.masks
 
     def begin(self) -> None:
         """Prune what goes before the first step."""
@@ -155,30 +154,21 @@ class Pruning:
                 total.addcmul_(parameter, parameter.grad, value=-1)
         if self.when.schedule.grows == "gradient" and self.tick:
             self._change(progress)
-        pairs = zip(self._held, self._factors, strict=True)
-        graded = [(p.grad, f) for p, f in pairs if p.grad is not None]
-        if graded:
-            _multiply([g for g, _ in graded], [f for _, f in graded])
-        self._cleared = True
+        self.held.clear()
 
     @torch.no_grad()
     def after_step(self, progress: float) -> None:
         """Hold the masks after the optimizer's step, and change them where a change is due."""
-        if self._held:
-            _multiply(self._held, self._factors)
-            if not self._cleared:
-                self._forget()
+        self.held.hold()
         if self.when.schedule.grows != "gradient" or not self.tick:
             self._change(progress)
-        self._cleared = False
 
     @torch.no_grad()
     def finish(self) -> None:
         """Make the last change where it is still to come, and masked weights exactly 0."""
         if self.tick < self.when.last:
             self._change(1.0)
-        for name, mask in self.masks.items():
-            self.model.get_parameter(name).masked_fill_(~mask, 0)
+        self.held.settle()
 
     def finalize(self) -> dict[str, Tensor]:
         """Finish, and return the masks: True is kept. The network is plain, dense, with zeros."""
@@ -223,7 +213,7 @@ class Pruning:
             else:
                 self.kept = self._pruned(self.when.share(progress))
             self._take()
-            self._hold()
+            self.held.apply()
             if grows == "free" and tick < self.when.last:
                 self.kept = [torch.ones_like(kept) for kept in self.kept]
                 self._take()
@@ -252,31 +242,6 @@ class Pruning:
         )
 
     def _take(self) -> None:
-        """Make masks of the kept units."""
-        whole = all(bool(kept.all()) for kept in self.kept)
-        self.masks = {} if whole and not self.tick else spread(self.groups, self.kept, self.model)
-        self._held, self._factors, gone = [], [], 0
-        for name, mask in self.masks.items():
-            missing = mask.numel() - int(mask.sum())
-            if missing:
-                parameter = self.model.get_parameter(name)
-                self._held.append(parameter)
-                self._factors.append(torch.empty_like(parameter).copy_(mask))
-            gone += missing
-        self.active = self._whole - gone
-
-    def _hold(self) -> None:
-        if self._held:
-            _multiply(self._held, self._factors)
-            self._forget()
-
-    def _forget(self) -> None:
-        """Clear what the optimizer remembers of masked weights."""
-        for parameter, factor in zip(self._held, self._factors, strict=True):
-            for value in self.optimizer.state.get(parameter, {}).values():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    value.mul_(factor)
-
-
-def _multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:
-    torch._foreach_mul_([*tensors], [*factors])  # type: ignore[arg-type] # the stub wants numbers
+        """Make masks of the kept units, to be held from now on."""
+        self.held.take(spread(self.groups, self.kept, self.model) if self.tick else {})
+        self.active = self.held.active

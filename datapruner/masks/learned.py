@@ -107,7 +107,7 @@ class LearnedScores(Pruning):
             return
         self.scores, self.speeds, self.kept = [], [], kept
         self._take()
-        self._hold()
+        self.held.apply()
 
     def _pruned(self, share: float) -> list[Tensor]:
         density = 1 - (1 - self.spec.density) * share
@@ -129,4 +129,4 @@ class LearnedScores(Pruning):
         self.counts = counts
         if self.learning:
             gone = sum((g.count - c) * g.size for g, c in zip(self.groups, counts, strict=True))
-            self.active = self._whole - gone
+            self.active = self.held.whole - gone

@@ -12,10 +12,11 @@ from ..losses import Loss, cross_entropy
 from .allocation import Allocation, Budget, allocation_named
 from .counts import allocate, chosen
 from .criteria import CRITERIA, Criterion, criterion_named, unit_scores
+from .hold import checked
 from .patterns import pattern_named
 from .probe import Examples, Probe, calibration, masked
 from .scope import prunable
-from .units import Group, Scope, spread
+from .units import Group, Scope, spread, whole_units
 
 
 def make_masks(
@@ -32,6 +33,7 @@ def make_masks(
     loss: Loss = cross_entropy,
     skip: str = "",
     floor: int = 1,
+    within: Mapping[str, Tensor] | None = None,
     weight_decay: float = 5e-4,
     seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -54,6 +56,7 @@ def make_masks(
         loss: of the gradients.
         skip: layers to leave alone; see `prunable`.
         floor: least weights of each output row that stay; 0 lets a row lose all of them.
+        within: masks that the new ones stay inside of: only what they keep is ranked.
         weight_decay: of the training that the mask is for; `up` reads it.
         seed: of what is drawn.
 
@@ -81,7 +84,8 @@ def make_masks(
     groups = pattern_named(pattern)(Scope(model, names, example))
     recipe.check(groups, density, bool(batches))
     probe = Probe(model, names, batches, loss, example, weight_decay, seed)
-    return spread(groups, recipe.kept(probe, groups, density), model)
+    alive = None if within is None else whole_units(groups, checked(model, within))
+    return spread(groups, recipe.kept(probe, groups, density, alive=alive), model)
 
 
 @dataclass(frozen=True)
@@ -208,6 +212,9 @@ class Recipe:
 def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Put the weights that masks leave out to 0, in place.
 
+    Raises:
+        UsageError: a mask is of no parameter, or of another shape.
+
     Example:
         >>> layer = nn.Linear(1, 1)
         >>> apply_masks(layer, {"weight": torch.tensor([[False]])})
@@ -215,14 +222,8 @@ def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         0.0
     """
     with torch.no_grad():
-        for name, mask in masks.items():
-            parameter = model.get_parameter(name)
-            if mask.shape != parameter.shape:
-                raise UsageError(
-                    f"mask of {name} has shape {tuple(mask.shape)}, the parameter "
-                    f"{tuple(parameter.shape)}"
-                )
-            parameter.masked_fill_(~mask.to(parameter.device), 0)
+        for name, mask in checked(model, masks).items():
+            model.get_parameter(name).masked_fill_(~mask, 0)
 
 
 def _all(group: Group, probe: Probe) -> Tensor:

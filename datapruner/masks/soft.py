@@ -44,7 +44,7 @@ class SoftMasks(Pruning):
             self._change(1.0)
         self.kept = self._pruned(1.0)
         self._take()
-        self._hold()
+        self.held.apply()
         super().finish()
 
     def state_dict(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class SoftMasks(Pruning):
     def _count(self, counts: list[int]) -> None:
         self.counts = counts
         gone = sum((g.count - c) * g.size for g, c in zip(self.groups, counts, strict=True))
-        self.active = self._whole - gone
+        self.active = self.held.whole - gone
 
     def _effective(self) -> dict[str, Tensor]:
         out = {}

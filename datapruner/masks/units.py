@@ -155,3 +155,23 @@ def spread(groups: Sequence[Group], kept: Sequence[Tensor], model: nn.Module) ->
             before = masks.get(member.name)
             masks[member.name] = mask.clone() if before is None else before & mask
     return masks
+
+
+def whole_units(groups: Sequence[Group], masks: Mapping[str, Tensor]) -> list[Tensor]:
+    """Return which units masks keep all ranked weights of, (count,) bool of each group.
+
+    Example:
+        >>> group = Group("w", (2, 2), 2, 2, (Member("w", torch.arange(2).view(-1, 1)),))
+        >>> whole_units([group], {"w": torch.tensor([[True, True], [True, False]])})
+        [tensor([ True, False])]
+    """
+    out = []
+    for group in groups:
+        here = [m for m in group.members if m.ranks and m.name in masks]
+        gone = {m.name: (~masks[m.name]).float() for m in here}
+        known = Group(group.name, group.shape, group.count, group.size, tuple(here))
+        if here:
+            out.append(gathered(known, gone, "sum") == 0)
+        else:
+            out.append(torch.ones(group.count, dtype=torch.bool))
+    return out
