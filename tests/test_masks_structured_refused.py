@@ -11,7 +11,7 @@ import datapruner as dp
 from datapruner.masks import export
 from datapruner.masks.blocks import residual_blocks
 from datapruner.masks.channels import channel, layer, residual
-from datapruner.masks.cost import cost, latency
+from datapruner.masks.costs import cost, latency
 from datapruner.masks.coupling import coupled_channels
 from datapruner.masks.export import exported, to_onnx
 from datapruner.masks.removal import remove

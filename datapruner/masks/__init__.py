@@ -1,13 +1,31 @@
 """Weight masks: criterion x allocation x pattern x schedule, and the masks held while training."""
 
 from .allocation import ALLOCATIONS as ALLOCATIONS
+from .costs import Cost as Cost
+from .costs import Latency as Latency
+from .costs import cost as cost
+from .costs import latency as latency
 from .criteria import CRITERIA as CRITERIA
+from .diagnostics import dead_units as dead_units
+from .diagnostics import silent_units as silent_units
+from .diagnostics import weights_times_rows as weights_times_rows
 from .engine import Pruning as Pruning
 from .engine import attach as attach
+from .export import exported as exported
+from .export import to_onnx as to_onnx
 from .making import apply_masks as apply_masks
 from .making import make_masks as make_masks
 from .patterns import PATTERNS as PATTERNS
+from .pq import pq_index as pq_index
+from .pq import sap_count as sap_count
+from .pq import sap_masks as sap_masks
+from .recall import RecallDistortion as RecallDistortion
+from .recall import recall_distortion as recall_distortion
+from .recall import recall_distortion_of as recall_distortion_of
+from .removal import remove as remove
 from .report import average_active as average_active
 from .report import density_report as density_report
 from .schedules import SCHEDULES as SCHEDULES
 from .scope import prunable as prunable
+from .spectral import norm_product as norm_product
+from .spectral import spectral_report as spectral_report

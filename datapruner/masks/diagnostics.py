@@ -1,4 +1,4 @@
-"""What masks did to a network: density by layer, dead units, and weights over training."""
+"""What masks did to a network: units that are cut off, units that are silent, and joint cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,30 +11,6 @@ from ..evaluation import predict
 from ..history import History
 from ..loaders import Loader
 from .removal import check_masks
-
-
-@dataclass(frozen=True)
-class LayerDensity:
-    """How much of one parameter is kept.
-
-    Attributes:
-        name: the parameter.
-        kept: weights that are not masked.
-        total: all of them.
-
-    Example:
-        >>> LayerDensity("fc.weight", 5, 20).density
-        0.25
-    """
-
-    name: str
-    kept: int
-    total: int
-
-    @property
-    def density(self) -> float:
-        """Return kept / total."""
-        return self.kept / self.total
 
 
 @dataclass(frozen=True)
@@ -58,38 +34,13 @@ class DeadUnits:
     unread: int
 
 
-def density_report(
-    model: nn.Module, masks: Mapping[str, Tensor] | None = None
-) -> dict[str, LayerDensity]:
-    """Return the density of every weight with two dimensions or more, and of all as `total`.
-
-    Args:
-        model: the network.
-        masks: bool by parameter name, a parameter without one being kept whole; None counts the
-            weights that are not exactly 0.
-
-    Raises:
-        UsageError: a mask does not fit the network.
-
-    Example:
-        >>> masks = {"weight": torch.tensor([[True, False, False, False]])}
-        >>> report = density_report(nn.Linear(4, 1), masks)
-        >>> report["weight"].density, report["total"].kept
-        (0.25, 1)
-    """
-    report = {}
-    for name, alive in _alive(model, masks).items():
-        report[name] = LayerDensity(name, int(alive.sum()), alive.numel())
-    kept = sum(layer.kept for layer in report.values())
-    return {**report, "total": LayerDensity("total", kept, sum(r.total for r in report.values()))}
-
-
 def dead_units(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> dict[str, DeadUnits]:
     """Count, by parameter, the units that masks have cut off; see `silent_units` for what data do.
 
     Args:
         model: the network.
-        masks: as in `density_report`.
+        masks: bool by parameter name, a parameter without one being kept whole; None counts the
+            weights that are not exactly 0.
 
     Raises:
         UsageError: a mask does not fit the network.
@@ -154,39 +105,16 @@ def silent_units(
     return {name: (int((~fires).sum()), len(fires)) for name, fires in awake.items()}
 
 
-def average_active(history: History, dense: int | None = None) -> float:
-    """Return N-bar, the mean number of active weights over training: (1/D) integral of N(t) dt.
+def weights_times_rows(history: History, dense: int | None = None) -> float:
+    """Return the joint cost: active weights times rows seen, summed over the epochs.
 
-    Epochs count by the rows they saw, which is what D stands for. Under this average dense and
-    sparse trainings fall on one law (Jin et al. 2025); training compute is proportional to
-    N-bar x D, see `weights_times_rows`.
+    It is what pruning weights and pruning data save together: training compute is proportional to
+    it. Over the rows seen it is N-bar, the mean of the active weights over training, (1/D) times
+    the integral of N(t) dt, under which dense and sparse runs fall on one law (Jin et al. 2025).
 
     Args:
         history: of a run with masks.
         dense: weights of the network, for epochs without masks.
-
-    Raises:
-        UsageError: there is no epoch, or one without masks and `dense` is not given.
-
-    Example:
-        >>> from datapruner.history import Epoch
-        >>> first = Epoch(0, 60, 1, 1.0, 0.7, 0.5, active=100)
-        >>> average_active(History([first, Epoch(1, 80, 2, 2.0, 0.6, 0.5, active=20)]))
-        80.0
-    """
-    if not history.examples:
-        raise UsageError("the history has no epoch that saw an example; train first")
-    return weights_times_rows(history, dense) / history.examples
-
-
-def weights_times_rows(history: History, dense: int | None = None) -> float:
-    """Return the joint cost: active weights times rows seen, summed over the epochs.
-
-    It is what pruning weights and pruning data save together; N-bar is this over the rows.
-
-    Args:
-        history: of a run with masks.
-        dense: as in `average_active`.
 
     Raises:
         UsageError: an epoch ran without masks and `dense` is not given.

@@ -4,16 +4,19 @@ import warnings
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram
 
 from ..errors import PrunerError
 from ..files import whole_file
 
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
-def exported(model: nn.Module, example: Tensor) -> ExportedProgram:
+
+def exported(model: nn.Module, example: Tensor) -> "ExportedProgram":
     """Return the network as a torch.export program that takes batches of any size.
 
     Taken from a copy in eval mode; the network is not touched. Save it with `torch.export.save`.
@@ -30,6 +33,8 @@ def exported(model: nn.Module, example: Tensor) -> ExportedProgram:
         >>> tuple(program.module()(torch.zeros(5, 4)).shape)
         (5, 2)
     """
+    from torch.export import Dim  # late, as it loads the compiler
+
     model = deepcopy(model).eval()
     example = example.to(next(model.parameters()).device)
     if len(example) < 2:  # with one row torch.export would hold the batch fast at one
