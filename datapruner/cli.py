@@ -17,6 +17,7 @@ from .commands.demo import demo
 from .commands.doctor import doctor
 from .commands.import_ import import_
 from .commands.keep import keep
+from .commands.lottery import lottery
 from .commands.race import race
 from .commands.report import report
 from .commands.score import score
@@ -33,6 +34,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "keep": keep,
     "select": select,
     "train": train,
+    "lottery": lottery,
     "teacher": teacher,
     "race": race,
     "sweep": sweep,

@@ -1,6 +1,9 @@
 """Weight masks: criterion x allocation x pattern x schedule, and the masks held while training."""
 
 from .allocation import ALLOCATIONS as ALLOCATIONS
+from .controls import fresh as fresh
+from .controls import redrawn as redrawn
+from .controls import scratch as scratch
 from .costs import Cost as Cost
 from .costs import Latency as Latency
 from .costs import cost as cost
@@ -13,6 +16,10 @@ from .engine import Pruning as Pruning
 from .engine import attach as attach
 from .export import exported as exported
 from .export import to_onnx as to_onnx
+from .hold import GivenMasks as GivenMasks
+from .interop import read_torch_masks as read_torch_masks
+from .interop import settle_torch_masks as settle_torch_masks
+from .interop import write_torch_masks as write_torch_masks
 from .making import apply_masks as apply_masks
 from .making import make_masks as make_masks
 from .patterns import PATTERNS as PATTERNS
@@ -29,3 +36,5 @@ from .schedules import SCHEDULES as SCHEDULES
 from .scope import prunable as prunable
 from .spectral import norm_product as norm_product
 from .spectral import spectral_report as spectral_report
+from .tickets import Round as Round
+from .tickets import lottery as lottery

@@ -131,16 +131,16 @@ class GivenMasks:
 
 
 class Holding:
-    """Masks that stay as they are, while `fit` trains."""
+    """Masks that stay as they are, while `fit` trains.
+
+    Attributes:
+        active: parameters of the network that no mask holds at 0.
+    """
 
     def __init__(self, held: Held, masks: Mapping[str, Tensor]) -> None:
         self.held = held
         held.take(masks)
-
-    @property
-    def active(self) -> int:
-        """Parameters of the network that no mask holds at 0."""
-        return self.held.active
+        self.active = held.active
 
     def begin(self) -> None:
         """Put masked weights to 0."""
