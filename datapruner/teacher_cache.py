@@ -50,6 +50,11 @@ class CachedTeacher:
     def __init__(self, folder: Path | str, data: "Data | None" = None) -> None:
         self.folder = Path(folder)
         self.about: dict[str, Any] = read_json(self.folder / "teacher.json")
+        if missing := {"fingerprint", "data", "n", "classes", "views", "pictures"} - {*self.about}:
+            raise PrunerError(
+                f"{self.folder}: its teacher.json says no {', '.join(sorted(missing))}; cache the "
+                "teacher anew"
+            )
         self.fingerprint: str = self.about["fingerprint"]
         self.views: int = self.about["views"]
         shape = (self.about["n"], self.about["classes"])
@@ -166,11 +171,15 @@ def pictures(loader: Loader, epoch: int | None) -> str:
         >>> pictures(loader, 0) == pictures(loader, 1)
         False
     """
-    rows, digest = loader.readable.nonzero().flatten()[:PROBED], hashlib.blake2b(digest_size=8)
+    # a whole batch, since loaders may leave out one that is not full; of which the first count
+    rows = loader.readable.nonzero().flatten()[: max(PROBED, loader.batch_size)]
+    digest, left = hashlib.blake2b(digest_size=8), PROBED
     for batch in loader(rows, epoch=epoch or 0, train=epoch is not None):
-        x = batch.x.detach().cpu().contiguous()
-        digest.update(f"{x.dtype}{tuple(x.shape[1:])}".encode())
+        x = batch.x[:left].detach().cpu().contiguous()
+        if left == PROBED:
+            digest.update(f"{x.dtype}{tuple(x.shape[1:])}".encode())
         digest.update(x.flatten().view(torch.uint8).numpy().data)
+        left -= len(x)
     return digest.hexdigest()
 
 

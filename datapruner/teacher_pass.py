@@ -17,7 +17,7 @@ from .loaders import Loader
 from .provenance import versions
 from .run import Run
 from .teacher_cache import CachedTeacher, pictures
-from .teachers import Logits, Teacher, as_teacher
+from .teachers import Logits, Teacher, as_teacher, first_batch
 from .training import make_loader
 
 if TYPE_CHECKING:
@@ -98,8 +98,7 @@ def cache_teacher(
 
 
 def _refuse_other_classes(asked: Logits, loader: Loader, data: "Data") -> None:
-    first = next(iter(loader(data.readable.nonzero()[0], train=False)))
-    width = asked(first).shape[1]
+    width = asked(first_batch(loader)).shape[1]
     if width != data.num_classes:
         raise Refused(
             f"the teacher has {width} classes, {data.name} has {data.num_classes}; take a teacher "

@@ -70,13 +70,13 @@ class NetworkTeacher:
         return "recomputed on the view that the student sees"
 
     def bind(self, loader: Loader) -> Logits:
-        """Try one example; return what runs the network on a batch.
+        """Try one batch; return what runs the network on others.
 
         Raises:
             Refused: it cannot take the example, or has fewer classes than there are labels.
         """
         place_model(self.model, self.device)
-        first = next(iter(loader(loader.readable.nonzero()[0], train=False)))
+        first = first_batch(loader)
         try:
             logits = self(first)
         except (RuntimeError, ValueError, TypeError) as error:
@@ -138,7 +138,7 @@ class Ensemble:
             found = [one(batch) for one in asked]
             return torch.stack([logits.to(found[0].device) for logits in found]).mean(0)
 
-        first = next(iter(loader(loader.readable.nonzero()[0], epoch=0, train=True)))
+        first = first_batch(loader)
         widths = [one(first).shape[1] for one in asked]
         if len(set(widths)) > 1:
             raise Refused(
@@ -167,6 +167,23 @@ def as_teacher(given: nn.Module | Teacher | Sequence[nn.Module | Teacher]) -> Te
     raise UsageError(
         f"{given!r} is no teacher; give a network, a list of networks, or load_teacher(WORD, data)"
     )
+
+
+def first_batch(loader: Loader) -> Batch:
+    """Return a whole batch of plain examples, since loaders may leave out one that is not full.
+
+    Raises:
+        UsageError: the loader gives none.
+
+    Example:
+        >>> import datapruner as dp
+        >>> len(first_batch(dp.TensorLoader(dp.open_data("digits"), 4)).index)
+        4
+    """
+    rows = loader.readable.nonzero().flatten()[: loader.batch_size]
+    for batch in loader(rows, train=False):
+        return batch
+    raise UsageError(f"the loader gives no batch of {loader.batch_size}; make its batches smaller")
 
 
 def refuse_classes(name: str, logits: Tensor, labels: Tensor) -> None:
@@ -208,7 +225,8 @@ def disagreement(asked: Logits, loader: Loader, order: Tensor | None = None) -> 
     if len(rows) > SAMPLE:
         chosen = torch.randperm(len(rows), generator=generator(0, "disagreement"))[:SAMPLE]
         rows = rows[chosen].sort().values
-    wrong = 0
+    wrong = seen = 0
     for batch in loader(rows, epoch=0, train=True):
         wrong += int((asked(batch).argmax(1).cpu() != batch.y).sum())
-    return wrong / len(rows)
+        seen += len(batch.index)
+    return wrong / max(seen, 1)

@@ -18,6 +18,7 @@ from datapruner.files import read_json
 from datapruner.noise import flip_labels
 from datapruner.sampler_specs import RS2Spec
 from datapruner.teacher_words import read_weights
+from datapruner.weight_specs import WeightPruning
 
 FULL = Run(model="mlp", epochs=5, lr=0.05, seed=7)
 VIEWS = Run(augment="crop=1", batch_size=500)
@@ -202,6 +203,17 @@ def test_a_run_is_named_by_its_teachers_fingerprint(digits, full, plain, tmp_pat
     assert held["a"]["id"] != held["b"]["id"]
     with pytest.raises(Refused, match="holds another run"):
         dp.train(replace(run, distill=DistillSpec(plain)), digits, out=tmp_path / "a")
+
+
+def test_a_teacher_and_weight_masks_compose(digits, full):
+    run = Run(model="mlp", epochs=3, lr=0.05, weights=WeightPruning(0.2))
+    taught, history = dp.train(replace(run, distill=DistillSpec(full, 0.5)), digits)
+    alone, _ = dp.train(run, digits)
+    for model in (taught, alone):
+        weights = torch.cat([m.weight.flatten() for m in model if isinstance(m, nn.Linear)])
+        assert float((weights != 0).float().mean()) == pytest.approx(0.2, abs=1e-3)
+    assert weights_hash(taught) != weights_hash(alone)
+    assert history.epochs[-1].active is not None
 
 
 def test_a_loss_beside_a_teacher_is_refused(digits, full):

@@ -46,7 +46,7 @@ def logits_of(teacher, loader, order=None, **options) -> torch.Tensor:
 
 def test_cached_logits_are_the_recomputed_ones_rounded_to_float16(digits, net, tmp_path):
     cached = dp.cache_teacher(digits, net, tmp_path / "t")
-    loader = dp.TensorLoader(digits, 64)  # other batches than they were asked in
+    loader = dp.TensorLoader(digits, 7)  # other batches than they were asked in
     order = torch.randperm(digits.n)
     exact, found = (logits_of(t, loader, order) for t in (dp.Distill(net).teacher, cached))
     assert found.dtype == torch.float32
@@ -179,6 +179,14 @@ def test_a_damaged_cache_is_named(digits, net, tmp_path):
         file.write_bytes(content)
         with pytest.raises(PrunerError, match="missing or damaged"):
             CachedTeacher(tmp_path / "t", digits)
+    (tmp_path / "t" / "teacher.json").write_text('{"views": 0}')
+    with pytest.raises(PrunerError, match="says no classes, data, fingerprint, n, pictures"):
+        CachedTeacher(tmp_path / "t", digits)
+
+
+def test_logits_of_another_shape_are_named(digits, net, tmp_path):
+    dp.cache_teacher(digits, net, tmp_path / "t")
+    file = tmp_path / "t" / "logits.npy"
     np.save(file, np.zeros((3, 10), np.float16))
     with pytest.raises(PrunerError, match=r"holds float16 \(3, 10\)"):
         CachedTeacher(tmp_path / "t", digits)
