@@ -11,7 +11,8 @@ HEADS = {
     "kept": "0.5, teacher of the kept only",
     "auto": "auto",
 }
-ORDER = ("0", "0.3", "0.5", "0.7", "0.9", "1", "auto", "kept")
+FIXED = ("0", "0.3", "0.4", "0.5", "0.7", "0.9", "1")
+ORDER = (*FIXED, "auto", "kept")
 SIZES = ("linear", "30", "100", "300-100", "1000-300")
 INTRODUCTION = """# Distillation on pruned data
 
@@ -76,7 +77,7 @@ def sweep(held: dict[str, Cells]) -> list[str]:
 def against(cells: Cells, name: str) -> str:
     """Return how far the rule is from the best fixed weight of a row, paired by seed."""
     auto = cells.get(f"{name}: auto", {})
-    fixed = {w: cells.get(f"{name}: {w}", {}) for w in ORDER[:6]}
+    fixed = {w: cells.get(f"{name}: {w}", {}) for w in FIXED}
     whole = {w: runs for w, runs in fixed.items() if runs and runs.keys() == auto.keys()}
     if not auto or not whole:
         return "–"
