@@ -314,6 +314,22 @@ def test_auto_takes_the_fraction_and_the_disagreement_on_what_is_kept(digits, te
     assert dp.Distill(teacher, noise=0.2).bind(0.3, loader).weight == auto_weight(0.3, 0.2)
 
 
+def test_the_rule_by_hand_and_its_course():
+    assert auto_weight(1.0, 0.0) == auto_weight(0.05, 0.0) == 0.5
+    assert auto_weight(0.025, 0.0) == pytest.approx(0.46)
+    assert auto_weight(0.0001, 0.0) == 0.3
+    assert auto_weight(0.1, 0.125) == pytest.approx(0.7)
+    assert auto_weight(0.1, 0.25) == auto_weight(0.001, 1.0) == 0.9
+    shares = [auto_weight(f, 0.1) for f in (0.001, 0.01, 0.03, 0.1, 1.0)]
+    noises = [auto_weight(0.02, n) for n in (0.0, 0.05, 0.1, 0.2, 0.25, 0.5)]
+    for course in (shares, noises):
+        assert course == sorted(course)
+        assert 0.3 <= course[0] < course[-1] <= 0.9
+    for fraction, noise in ((0.0, 0.1), (1.1, 0.1), (0.5, -0.1), (0.5, 1.1)):
+        with pytest.raises(UsageError, match=r"must be shares in \[0, 1\]"):
+            auto_weight(fraction, noise)
+
+
 def test_disagreement_is_a_share_of_a_fixed_sample(digits, loader):
     long = dp.TensorLoader(
         dp.open_data(torch.utils.data.TensorDataset(torch.zeros(5000, 2), torch.arange(5000) % 2))
