@@ -37,7 +37,7 @@ def pq_index(values: Tensor | ArrayLike, p: float = 0.5, q: float = 1.0) -> floa
     """
     if not 0 < p < q < math.inf:
         raise UsageError(f"the PQ index needs 0 < p < q, not p={p} and q={q}")
-    magnitude = torch.as_tensor(values).detach().double().abs().flatten()
+    magnitude = torch.as_tensor(values, dtype=torch.float64).detach().abs().flatten()
     if not len(magnitude) or not bool(torch.isfinite(magnitude).all()):
         raise UsageError(
             "the PQ index needs one finite value or more; some are missing, NaN or inf"

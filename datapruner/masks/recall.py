@@ -163,7 +163,7 @@ def _recalls(
 
 def _doubts(accuracy: float, accuracy_after: float, wrong: Tensor, sizes: Tensor) -> list[str]:
     doubts = []
-    if accuracy_after < LOWEST * accuracy:
+    if accuracy_after < LOWEST * accuracy - 1e-9:
         doubts.append(
             f"accuracy fell from {accuracy:.3f} to {accuracy_after:.3f}, below {LOWEST} of what "
             "it was: alpha then says nothing of the classes; train the pruned network first"
