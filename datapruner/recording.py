@@ -142,6 +142,7 @@ def _record_one(
         loader,
         sampler,
         run,
+        masks=run.weights,
         observers=[listening],
         checkpoint=checkpoint,
         run_id=run_id,

@@ -130,8 +130,8 @@ class Budget:
 def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point | None:
     """Return training on all data for as many steps as this point takes in all; None for none.
 
-    It has the point's masks. There is none where all data take no more steps, and none for a point
-    with a teacher or a run before it, beside which all data and no masks are the control.
+    It has the point's masks. There is none where all data take no more steps, for a random mask,
+    and for a point with a teacher or a first run, beside which all data and no masks stand.
 
     Args:
         point: the point.
@@ -139,6 +139,8 @@ def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point
         shown: settings that stand in the names of arms.
     """
     if budget.steps >= budget.full or point.keep.kind in ("all", "infobatch"):
+        return None
+    if point.get("weights.density") < 1 and point.get("weights.criterion") == "random":
         return None
     if point.teaching is not None or point.first is not None or point.run.distill is not None:
         return None

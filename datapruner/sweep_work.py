@@ -19,9 +19,10 @@ from .sampler_specs import KeepSpec
 from .sharing import locked
 from .sweep_points import Point
 from .sweep_shared import Site, Spent, started, subset, taught
-from .training import make_loader, train
+from .sweep_train import Inherited, train_last
+from .training import make_loader
 
-PHASES = ("scoring", "selection", "teaching", "first", "training", "judging")
+PHASES = ("scoring", "selection", "teaching", "first", "training", "pruning", "judging")
 Outcome = dict[str, Any]
 
 
@@ -73,15 +74,18 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
         teacher, spent["teaching"] = taught(site, teaching)
         assert run.distill is not None
         run = replace(run, distill=replace(run.distill, teacher=str(teacher)))
+    before = None
     if point.first is not None:
-        _, spent["first"], scoring, selecting = started(site, point)
+        before, spent["first"], scoring, selecting = started(site, point)
         seconds["selection"] += selecting
         if "scoring" not in spent:  # the same recorded run serves both
             spent["scoring"] = scoring
     began = time.perf_counter()
     show = site.progress(f"{point.arm}, seed {point.seed}: ")
-    model, history = train(run, site.pool, out=folder / "run", progress=show)
-    seconds["training"] = history.seconds
+    inherited = Inherited.of(before, point.get("order"))
+    last = train_last(run, site.pool, inherited, folder / "run", folder.name, show)
+    model, history = last.model, last.history
+    seconds["training"], seconds["pruning"] = last.training, last.pruning
     judged = time.perf_counter()
     found = _judge(site, run, model)
     seconds["judging"] = time.perf_counter() - judged

@@ -156,7 +156,7 @@ def _kind(row: Row, other: Arm) -> str:
     if other.full:
         return FULL
     same = {name for name in row if name in its and row[name] == its[name]} & _settings(row)
-    differs = _settings(row) - same
+    differs = {n for n in _settings(row) - same if not n.startswith(("scoring.", "beta"))}
     if row["keep"] not in ("random", "all") and its["keep"] == "random" and differs == {"keep"}:
         return RANDOM_DATA
     if row["density"] < 1 and its.get("weights.criterion", its.get("criterion")) == "random":

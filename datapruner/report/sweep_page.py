@@ -178,6 +178,7 @@ def _arm_table(arms: Sequence[Arm]) -> Table:
         ("teacher", "seconds"),
         ("first run", "seconds"),
         ("training", "seconds"),
+        ("masks", "seconds"),
         ("peak memory, MiB", "count"),
     ]
     rows = [
@@ -203,7 +204,7 @@ def _arm_table(arms: Sequence[Arm]) -> Table:
     return Table("arms", columns, rows)
 
 
-_PHASES = ("scoring", "selection", "teaching", "first", "training")
+_PHASES = ("scoring", "selection", "teaching", "first", "training", "pruning")
 
 
 def _mean(arm: Arm, column: str) -> float:

@@ -1,0 +1,114 @@
+"""Training the last run of a point: from another run's weights, or with its masks, or from none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from .checkpoint import load_tensors, load_weights, save_tensors
+from .engine import fit
+from .files import read_json, write_json
+from .held_masks import HeldMasks, TimedMasks, masks_of_zeros
+from .history import History
+from .hooks import Masks, Progress
+from .run import Run
+from .training import make_loader, make_sampler, network
+
+if TYPE_CHECKING:
+    from .data import Data
+
+
+@dataclass(frozen=True)
+class Inherited:
+    """What the last run takes over from the one before it.
+
+    Attributes:
+        start: weights to start from; None starts afresh.
+        masks: held from the first step to the last; None leaves it to the run's own pruning.
+    """
+
+    start: Mapping[str, Tensor] | None = None
+    masks: Masks | None = None
+
+    @classmethod
+    def of(cls, folder: Path | None, order: str) -> "Inherited":
+        """Read what an order takes over from the folder of the first run.
+
+        Dense first and data first start from its weights and prune by themselves. Weights first
+        starts from its weights and holds its masks. Where a mask was found on another subset, the
+        run starts afresh with it.
+        """
+        if folder is None:
+            return cls()
+        weights = load_tensors(folder / "model.safetensors")[0]["model"]
+        if order in ("data first", "dense first"):
+            return cls(start=weights)
+        held = HeldMasks(masks_of_zeros(weights))
+        return cls(start=weights if order == "weights first" else None, masks=held)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, its history, and the seconds by phase."""
+
+    model: nn.Module
+    history: History
+    training: float
+    pruning: float
+
+
+def train_last(
+    run: Run,
+    data: "Data",
+    inherited: Inherited,
+    folder: Path,
+    run_id: str,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a run with what it takes over; a killed call goes on, a finished one is read.
+
+    Args:
+        run: what to train.
+        data: the training set.
+        inherited: what it starts from.
+        folder: where its weights and history lie.
+        run_id: what the checkpoint belongs to: the point's id.
+        progress: see `fit`.
+    """
+    sampler, _ = make_sampler(run, data)
+    loader, loss = make_loader(data, run), None
+    if run.distill is not None:
+        from .teacher_words import taught
+
+        loss = taught(run, data, loader, sampler)
+        loader = loss.loader
+    model = network(run, data, loader)
+    weights, seconds = folder / "model.safetensors", folder / "seconds.json"
+    if weights.exists():
+        sections, about = load_tensors(weights)
+        load_weights(model, sections["model"], folder)
+        took = read_json(seconds) if seconds.exists() else {"training": 0.0, "pruning": 0.0}
+        return Trained(model.eval(), History.from_rows(about["history"]), **took)
+    masks = inherited.masks or run.weights
+    timed = None if masks is None else TimedMasks(masks)
+    history = fit(
+        model,
+        loader,
+        sampler,
+        run,
+        loss=loss,
+        masks=timed,
+        start=inherited.start,
+        checkpoint=folder / "checkpoint.safetensors",
+        run_id=run_id,
+        progress=progress,
+    )
+    pruning, within = (0.0, 0.0) if timed is None else (timed.seconds, timed.in_steps)
+    took = {"training": max(0.0, history.seconds - within), "pruning": pruning}
+    write_json(seconds, took)
+    about = {"run": run_id, "history": history.rows()}
+    save_tensors(weights, {"model": model.state_dict()}, about)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    return Trained(model.eval(), history, **took)

@@ -1,0 +1,162 @@
+"""Sweeps over weights: orders of pruning, masks found elsewhere, sparse scoring runs, phases."""
+
+import pytest
+import torch
+
+import datapruner as dp
+from datapruner.checkpoint import load_tensors
+from datapruner.held_masks import HeldMasks, masks_of_zeros
+from datapruner.report.sweep_arms import controls_of, distortion, gather_arms, pareto
+from datapruner.report.sweep_page import write_sweep_report
+from datapruner.sweeping import sweep
+
+BASE = {"model": "mlp", "epochs": 3, "lr": 0.05, "scoring": {"epochs": 1}}
+GRID = {
+    "data": "digits",
+    "seeds": 2,
+    "base": BASE,
+    "grid": [
+        {"density": [1, 0.2], "fraction": [1, 0.5], "keep": ["random", "el2n+bottom"]},
+        {"density": [0.2], "fraction": [0.5], "order": ["data first", "weights first"]},
+        {"density": [0.2], "mask_on": ["random"], "mask_fraction": [0.5]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("masks") / "out"
+    return folder, sweep(GRID, folder)
+
+
+def test_densities_are_met_and_counted(swept):
+    _, rows = swept
+    assert {row["status"] for row in rows} == {"done"}
+    for row in rows:
+        assert row["weights_left"] == pytest.approx(row["density"], abs=1e-4)
+        dense = row["cost.examples"] * 50610
+        sparse = row["density"] < 1
+        assert (row["cost.weights_examples"] < dense) == sparse
+        assert row["cost.flops_possible"] == row["cost.flops"]  # single weights save nothing
+        assert (row["measured.pruning_seconds"] > 0) == sparse
+
+
+def test_first_runs_are_charged_and_shared(swept):
+    folder, rows = swept
+    of = {row["arm"]: row for row in rows}
+    both = of["random 50 %, density 20 %, data first"]
+    assert both["cost.first.examples"] == both["cost.training.examples"] == 3 * 647
+    whole = of["random 50 %, density 20 %, weights first"]
+    assert whole["cost.first.examples"] == 3 * 1294
+    firsts = list((folder / "shared" / "first").glob("*/model.safetensors"))
+    assert len(firsts) == 2 * 3  # seeds, and three kinds of first runs
+
+
+def test_a_mask_found_elsewhere_is_held(swept):
+    folder, rows = swept
+    row = next(row for row in rows if row["mask_on"] == "random")
+    own = load_tensors(folder / "points" / row["id"] / "run" / "model.safetensors")[0]["model"]
+    masks = masks_of_zeros(own)
+    kept = []
+    for file in (folder / "shared" / "first").glob("*/model.safetensors"):
+        found = masks_of_zeros(load_tensors(file)[0]["model"])
+        kept.append(all(bool((masks[n] <= found[n]).all()) for n in masks))
+    assert any(kept)
+    assert sum(int(m.sum()) for m in masks.values()) == pytest.approx(0.2 * 50200, abs=20)
+
+
+def test_random_masks_stand_beside_found_ones(swept):
+    _, rows = swept
+    arms = gather_arms(rows)
+    of = {arm.name: arm for arm in arms}
+    found = controls_of(of["el2n bottom 50 %, density 20 %"], arms)
+    assert {kind: arm.name for kind, arm in found.items()} == {
+        "full and dense": "all data",
+        "random data": "random 50 %, density 20 %",
+        "random mask": "random 50 %, random mask 20 %",
+        "equal compute": "all data, density 20 %, 29 steps",
+    }
+
+
+def test_the_page(swept):
+    folder, _ = swept
+    page = write_sweep_report(folder).read_text()
+    for words in (
+        "Full and dense, the network reaches",
+        "Density and share of the data",
+        "Recall distortion",
+        "over random mask",
+        "Class by class",
+        "Accuracy against active weights",
+    ):
+        assert words in page
+    files = {file.name for file in (folder / "figures").iterdir()}
+    assert {"arms.csv", "recall-distortion.csv", "beside-its-controls.csv"} <= files
+    assert write_sweep_report(folder).read_text() == page
+
+
+def row(arm, accuracy, cost, seed=0, **more):
+    recalls = {"test.recall.a": accuracy + 0.05, "test.recall.b": accuracy - 0.05}
+    settings = {"fraction": 1.0, "keep": "all", "density": 1.0, "teacher": "none"}
+    settings |= {"order": "together", "mask_on": "same"}
+    costs = dict.fromkeys(
+        ("cost.flops", "cost.flops_possible", "cost.examples", "cost.steps", "measured.seconds"), 1
+    )
+    return (
+        {"id": "0", "arm": arm, "control": ""}
+        | settings
+        | {"seed": seed, "status": "done", "test.accuracy": accuracy}
+        | {"test.worst_recall": accuracy - 0.05, "validation.accuracy": accuracy}
+        | {"cost.weights_examples": cost}
+        | costs
+        | recalls
+        | more
+    )
+
+
+def test_the_front_is_chosen_on_what_is_set_aside():
+    arms = gather_arms(
+        [
+            row("cheap", 0.8, 1),
+            row("lucky", 0.7, 2, **{"test.accuracy": 0.99}),
+            row("good", 0.9, 3),
+            row("dear", 0.9, 4),
+        ]
+    )
+    assert [arm.name for arm in pareto(arms, "cost.weights_examples")] == ["cheap", "good"]
+
+
+def test_recall_distortion_by_hand():
+    """Balances are +-0.05/0.8 before and +-0.1/0.8 after: a slope of 2."""
+    full = row("all data", 0.8, 2)
+    wide = row("x", 0.8, 1, **{"test.recall.a": 0.9, "test.recall.b": 0.7})
+    arms = gather_arms([full, wide])
+    found = distortion(arms[1], arms[0])
+    assert found.alpha.mean == pytest.approx(2.0)
+    assert found.doubt == ""
+    low = gather_arms([full, row("y", 0.5, 1)])
+    assert "below 0.8" in distortion(low[1], low[0]).doubt
+
+
+def test_masks_of_another_network_are_refused():
+    data, run = dp.open_data("digits"), dp.Run(model="mlp", epochs=1)
+    model = dp.make_model("mlp", data.num_classes, data.shape)
+    for masks in ({"fc9.weight": torch.ones(2, 2).bool()}, {"fc3.weight": torch.ones(2, 2).bool()}):
+        with pytest.raises(dp.Refused, match="another network"):
+            dp.fit(model, dp.TensorLoader(data), None, run, masks=HeldMasks(masks))
+
+
+def test_a_sparse_network_scores(tmp_path):
+    few = {
+        "data": "digits",
+        "seeds": 1,
+        "controls": False,
+        "base": BASE,
+        "grid": {"fraction": [0.3], "keep": ["el2n"], "scoring": {"density": [1, 0.05]}},
+    }
+    rows = sweep(few, tmp_path / "out")
+    assert [r["arm"] for r in rows] == [
+        "el2n top 30 %, scoring.density 1",
+        "el2n top 30 %, scoring.density 0.05",
+    ]
+    assert rows[0]["test.accuracy"] != rows[1]["test.accuracy"]
