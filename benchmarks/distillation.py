@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from distillation_figure import drawn
 from distillation_page import page
 from torch import nn
 
@@ -232,7 +233,7 @@ def cost(words: argparse.Namespace, book: Book) -> None:
 
 
 def _seconds(loader: dp.TensorLoader, order: torch.Tensor, run: dp.Run, loss: Loss | None) -> float:
-    model = dp.make_model("resnet8", 10, (3, 32, 32))
+    model = dp.make_model("resnet8", 10, tuple(loader.x.shape[1:]))
     began = time.process_time()
     dp.fit(model, loader, dp.Fixed(order), run, loss=loss)
     return time.process_time() - began
@@ -248,28 +249,42 @@ def cifar(words: argparse.Namespace, book: Book) -> None:
     record = dp.record(data, CIFAR, home / "record")
     scores = dp.score(record, ["el2n", "forgetting", "aum"], data=data)
     by = {"random": "el2n", "ccs": "aum"}
+    cells = [(f, n) for f in (0.1, 0.3, 0.5) for n in RULES]
     for seed in range(words.cifar_seeds):
-        run = replace(CIFAR, seed=seed)
-        for fraction in (0.1, 0.3, 0.5):
-            for name, rule in RULES.items():
-                kept = dp.keep(scores[by.get(name, name)], fraction, rule=rule, seed=seed)
-                for weight in ("0", "0.5", "0.9", "1", "auto"):
-                    loss = dp.Distill(teacher, share(weight))
-                    work = partial(_student, loader, tester, run, kept, loss)
-                    book.value("cifar", f"{100 * fraction:g} % {name}: {weight}", seed, work)
+        student = partial(_student, loader, replace(CIFAR, seed=seed))
+        for weight in ("0", "auto", "0.5", "0.9", "1", "kept"):
+            for fraction, name in cells:
+                chosen = scores[by.get(name, name)]
+                kept = dp.keep(chosen, fraction, rule=RULES[name], labels=data.labels, seed=seed)
+                work = partial(_judged, tester, student, kept, teacher, weight)
+                book.value("cifar", f"{100 * fraction:g} % {name}: {weight}", seed, work)
+
+
+def _judged(
+    tester: dp.TensorLoader,
+    student: Callable[..., nn.Module],
+    kept: dp.Selection,
+    teacher: nn.Module,
+    weight: str,
+) -> float:
+    """Return the accuracy of a student, whose teacher may be one that saw the kept subset only."""
+    if weight == "kept":
+        teacher, weight = student(kept, None, first=1000), "0.5"
+    return dp.evaluate(student(kept, dp.Distill(teacher, share(weight))), tester)
 
 
 def _student(
     loader: dp.TensorLoader,
-    tester: dp.TensorLoader,
     run: dp.Run,
     kept: dp.Selection,
-    loss: dp.Distill,
-) -> float:
-    model = dp.make_model(run.model, 10, (3, 32, 32), seed=run.seed)
-    lesson = loss.bind(len(kept.indices) / kept.n, loader, kept.indices)
+    loss: dp.Distill | None,
+    *,
+    first: int = 0,
+) -> nn.Module:
+    model = dp.make_model(run.model, 10, tuple(loader.x.shape[1:]), seed=run.seed + first)
+    lesson = loss and loss.bind(len(kept.indices) / kept.n, loader, kept.indices)
     dp.fit(model, loader, dp.Fixed(kept, seed=run.seed), run, loss=lesson)
-    return dp.evaluate(model, tester)
+    return model
 
 
 def main() -> None:
@@ -280,7 +295,7 @@ def main() -> None:
     parser.add_argument("--mnist", default="mnist:../shared/data")
     parser.add_argument("--cifar", default="../shared/data/cifar10-webp")
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cifar-seeds", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=11, help="of timed runs")
     parser.add_argument("--steps", type=int, default=20, help="in each timed run")
@@ -298,6 +313,9 @@ def main() -> None:
             part(words, book)
     machine = f"torch {torch.__version__}, {platform.machine()}, {words.threads} thread(s)"
     (HERE / "distillation.md").write_text(page(book.held, machine), encoding="utf-8")
+    if len(book.held.get("cifar", {})) > 1:
+        figure = drawn(book.held["cifar"])
+        (HERE / "distillation.svg").write_text(figure, encoding="utf-8")
 
 
 if __name__ == "__main__":

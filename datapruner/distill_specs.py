@@ -1,6 +1,7 @@
 """How a run learns from a teacher, as a frozen value that a Run holds and names."""
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
 from .errors import UsageError
@@ -53,9 +54,9 @@ def refuse_impossible(weight: float | str, temperature: float, kind: str) -> Non
     Example:
         >>> refuse_impossible("auto", 4.0, "kl")
     """
-    if not isinstance(weight, str) and not 0 <= weight <= 1:
+    if not isinstance(weight, str) and not (isinstance(weight, Real) and 0 <= weight <= 1):
         raise UsageError(f"distill weight must be in [0, 1] or auto, not {weight}")
-    if not 0 < temperature < float("inf"):
+    if not isinstance(temperature, Real) or not 0 < temperature < float("inf"):
         raise UsageError(f"distill temperature must be above 0, not {temperature}")
     if kind == "mse" and temperature != TEMPERATURE:
         raise UsageError("distill kind mse compares logits, without a temperature; leave it out")
