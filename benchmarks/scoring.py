@@ -91,12 +91,13 @@ def passes(data: dp.Data, pairs: int) -> list[str]:
             recorder.observe(0, batch.index, logits, batch.y, clean=True)
 
     few = replaced(data, 256)
+    near_loader = make_loader(few, run)  # its own: pictures are normalised by those in sight
     reference = torch.zeros(256)
 
     def loop() -> None:
         weights = list(model.parameters())
         with evaluating(model):
-            for batch in loader(torch.arange(256), train=False):
+            for batch in near_loader(torch.arange(256), train=False):
                 for i in range(len(batch.y)):
                     x = placed(batch.x[i : i + 1], device)
                     loss = cross_entropy(model(x), batch.y[i : i + 1])
@@ -121,7 +122,7 @@ def passes(data: dp.Data, pairs: int) -> list[str]:
         input_gradient_variance(few, record)
 
     loop()
-    off = float(((grad_norm(few, model, run=run)[0][:256] - reference).abs() / reference).max())
+    off = (grad_norm(few, model, run=run)[0][:256] - reference).abs() / reference
     rows = [
         ("clean pass, five traces recorded", "the bare forward pass", bare, clean, pairs),
         ("clean pass, five traces recorded", "forward pass fed by the loader", fed, clean, pairs),
@@ -134,7 +135,11 @@ def passes(data: dp.Data, pairs: int) -> list[str]:
     for what, against, base, work, times in rows:
         lines.append(f"| {what} | {against} | {said(paired(base, work, times))} |")
         print(lines[-1], flush=True)
-    lines += ["", f"`grand` and the loop differ by {off:.1e} of the norm at most."]
+    close, most = int((off <= 1e-5).sum()), float(off.max())
+    lines += [
+        "",
+        f"`grand` and the loop: {close} of {len(off)} norms agree to 1e-5, all to {most:.1e}.",
+    ]
     return lines
 
 
