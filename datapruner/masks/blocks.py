@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from ..errors import UsageError
 
 _ADDS = (operator.add, operator.iadd, torch.add, "add", "add_")
+_COPYING = {operator.iadd: operator.add, operator.imul: operator.mul, "add_": "add", "mul_": "mul"}
 _PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 
 
@@ -121,12 +122,24 @@ def cut_dead(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         return model
     small = fx.GraphModule(deepcopy(model), graph, class_name=type(model).__name__)
     small.graph.eliminate_dead_code()
+    _nothing_in_place(small)
     small.recompile()
     small.delete_all_unused_submodules()
     small.training = model.training
     _hooks_from(model)(small)
     small._register_deepcopy_hook(_hooks_from(model))
     return small
+
+
+def _nothing_in_place(small: fx.GraphModule) -> None:
+    """Let no operation overwrite its input: after a cut it may be what another one still needs."""
+    for module in small.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment] # a flag, whatever stubs say
+    for node in small.graph.nodes:
+        node.target = _COPYING.get(node.target, node.target)
+        if "inplace" in node.kwargs:
+            node.kwargs = {**node.kwargs, "inplace": False}
 
 
 def _hooks_from(model: nn.Module) -> Callable[[fx.GraphModule], None]:

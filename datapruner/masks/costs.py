@@ -186,12 +186,13 @@ def _wait(device: torch.device) -> None:
 
 def _flops(model: nn.Module, example: Tensor) -> tuple[dict[str, float], int]:
     """Return the operations for one row: by layer, under its name in the network, and in all."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
     try:
-        # With gradients: attention would otherwise take a fused path that is not counted.
-        with torch.enable_grad(), evaluating(model), counter:
+        # With gradients and as plain products: fused attention is not counted on every device.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), evaluating(model), counter:
             model(example)
     except (RuntimeError, ValueError, TypeError) as error:
         raise PrunerError(
