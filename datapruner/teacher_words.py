@@ -77,8 +77,10 @@ def taught(run: Run, data: "Data", loader: Loader, sampler: Sampler) -> Lesson:
     """
     assert run.distill is not None
     teacher, spec = load_teacher(run.distill.teacher, data, run=run, loader=loader), run.distill
-    if isinstance(teacher, CachedTeacher) and teacher.views and spec.weight != 0:
-        loader = teacher.loader(make_loader(data, replace(run, seed=teacher.about["seed"])))
+    members = teacher.teachers if isinstance(teacher, Ensemble) else (teacher,)
+    stored = [one for one in members if isinstance(one, CachedTeacher) and one.views]
+    if stored and spec.weight != 0:  # where several have views, others than the first's are refused
+        loader = stored[0].loader(make_loader(data, replace(run, seed=stored[0].about["seed"])))
     distill = Distill(teacher, spec.weight, spec.temperature, spec.kind, run.label_smoothing)
     order = sampler.bind(data.n, data.labels, data.readable).draw(0)[0]
     return distill.bind(len(order) / int(data.readable.sum()), loader, order)

@@ -205,6 +205,15 @@ def test_a_run_is_named_by_its_teachers_fingerprint(digits, full, plain, tmp_pat
         dp.train(replace(run, distill=DistillSpec(plain)), digits, out=tmp_path / "a")
 
 
+def test_an_ensemble_with_stored_views_shows_them(digits, full, viewed, tmp_path):
+    run = Run(model="mlp", epochs=2, augment="crop=1", distill=DistillSpec(f"{full},{viewed}"))
+    dp.train(run, digits, out=tmp_path / "a")
+    assert read_json(tmp_path / "a" / "distill.json")["views"] == (
+        "recomputed on the view that the student sees; cached for 2 stored views, augmentation "
+        "seed 0"
+    )
+
+
 def test_a_teacher_and_weight_masks_compose(digits, full):
     run = Run(model="mlp", epochs=3, lr=0.05, weights=WeightPruning(0.2))
     taught, history = dp.train(replace(run, distill=DistillSpec(full, 0.5)), digits)
