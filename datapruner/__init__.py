@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .advising import advise as advise
     from .by_score import ByScore as ByScore
     from .data import Data as Data
     from .data import open_data as open_data
@@ -33,10 +34,12 @@ if TYPE_CHECKING:
     from .scores import score as score
     from .selection import Selection as Selection
     from .selection import keep as keep
+    from .selfsup import pretrain as pretrain
     from .spending import select as select
     from .step_count import steps as steps
     from .teacher_pass import cache_teacher as cache_teacher
     from .teacher_words import load_teacher as load_teacher
+    from .sweeping import sweep as sweep
     from .traces import Record as Record
     from .training import train as train
     from .weight_specs import WeightPruning as WeightPruning
@@ -46,12 +49,14 @@ if TYPE_CHECKING:
     from . import masks as masks
 
 _HOME = {
+    "advise": "advising",
     "Data": "data",
     "open_data": "data",
     "Distill": "distill",
     "load_teacher": "teacher_words",
     "cache_teacher": "teacher_pass",
     "embed": "embedding",
+    "pretrain": "selfsup",
     "History": "history",
     "evaluate": "evaluation",
     "fit": "engine",
@@ -80,6 +85,7 @@ _HOME = {
     "Record": "traces",
     "Recorder": "recorder",
     "record": "recording",
+    "sweep": "sweeping",
     "train": "training",
     "prune": "wrap",
     "WeightPruning": "weight_specs",

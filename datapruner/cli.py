@@ -11,10 +11,12 @@ from typing import Any
 
 import tyro
 
+from .commands.advise import advise
 from .commands.compare import compare
 from .commands.convert import convert
 from .commands.demo import demo
 from .commands.doctor import doctor
+from .commands.embed import embed
 from .commands.import_ import import_
 from .commands.keep import keep
 from .commands.lottery import lottery
@@ -38,10 +40,12 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "teacher": teacher,
     "race": race,
     "sweep": sweep,
+    "advise": advise,
     "compare": compare,
     "import": import_,
     "report": report,
     "convert": convert,
+    "embed": embed,
     "scorers": scorers,
     "doctor": doctor,
 }

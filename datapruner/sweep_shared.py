@@ -1,6 +1,7 @@
 """What points of a sweep share: scores, subsets, teachers and first runs, each made once."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from inspect import signature
@@ -43,6 +44,12 @@ class Spent:
 class Site:
     """Where the points of a sweep are run: the data in three parts, and the folder.
 
+    Args:
+        grid: its data, and the share to set aside.
+        out: folder of the sweep.
+        show: called with the name of a piece of work, returns what shows its progress.
+        testing: read the test split, where there is one.
+
     Attributes:
         pool: the training set without what is set aside: those examples are not readable in it, so
             that indices never shift and nothing draws them.
@@ -52,13 +59,15 @@ class Site:
         out: folder of the sweep.
     """
 
-    def __init__(self, grid: Grid, out: Path | str, *, show: Show | None = None) -> None:
+    def __init__(
+        self, grid: Grid, out: Path | str, *, show: Show | None = None, testing: bool = True
+    ) -> None:
         self.out, self.show = Path(out), show
         self.whole: Data = open_data(grid.data)
-        try:
-            self.test: Data | None = open_data(grid.data, "test")
-        except PrunerError:
-            self.test = None
+        self.test: Data | None = None
+        if testing:
+            with suppress(PrunerError):
+                self.test = open_data(grid.data, "test")
         if self.test is None and not grid.validation:
             raise UsageError(
                 f"{grid.data} has no test split; set validation above 0 to have an accuracy"
