@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import PrunerError, UsageError
 from ..evaluation import evaluating
 from ..models import parameter_count
-from .removal import check_masks
+from .hold import checked
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,7 @@ def cost(
         >>> counted.flops, counted.masked_flops, counted.parameters, counted.active
         (16, 4, 10, 4)
     """
-    masks = masks or {}
-    check_masks(model, masks)
+    masks = checked(model, masks or {})
     by_layer, total = _flops(model, example)
     saved = sum(
         flops * (1 - masks[f"{layer}.weight".lstrip(".")].float().mean().item())

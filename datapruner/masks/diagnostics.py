@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..evaluation import predict
 from ..history import History
 from ..loaders import Loader
-from .removal import check_masks
+from .hold import checked
 
 
 @dataclass(frozen=True)
@@ -138,13 +138,12 @@ def weights_times_rows(history: History, dense: int | None = None) -> float:
 
 def _alive(model: nn.Module, masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
     """Return, for each weight with two dimensions or more, where it is alive."""
-    check_masks(model, masks or {})
-    alive = {}
+    own, alive = checked(model, masks or {}), {}
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2:
             continue
         if masks is None:
             alive[name] = parameter.detach() != 0
         else:
-            alive[name] = masks.get(name, torch.ones(parameter.shape, dtype=torch.bool))
+            alive[name] = own.get(name, torch.ones_like(parameter, dtype=torch.bool))
     return alive

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ..errors import UsageError, suggest
-from .removal import check_masks
+from .hold import checked
 
 Reach = Literal["global", "layer", "neuron"]
 
@@ -132,7 +132,7 @@ def sap_masks(
     """
     if reach not in get_args(Reach):
         raise UsageError(f"reach={reach!r}; {suggest(reach, get_args(Reach))}")
-    check_masks(model, masks)
+    masks = checked(model, masks)
     weights = {name: model.get_parameter(name).detach() for name in masks}
     new = {name: mask.clone() for name, mask in masks.items()}
     for parts in _parts(weights, new, reach):

@@ -6,11 +6,12 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from ..errors import PrunerError, UsageError
+from ..errors import PrunerError
 from ..evaluation import evaluating
 from ..seeds import generator
 from .blocks import cut_dead
 from .coupling import Coupled, Side, coupled_channels, refuse_reparametrised
+from .hold import checked
 from .narrowing import take_out
 
 TOLERANCE = 1e-5  # of the larger of 1 and the largest output
@@ -73,37 +74,13 @@ def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         0.0
     """
     refuse_reparametrised(model)
-    check_masks(model, masks)
+    masks = checked(model, masks)
     copy = deepcopy(model)
     copy.zero_grad(set_to_none=True)
-    parameters = dict(copy.named_parameters(remove_duplicate=False))
     with torch.no_grad():
         for name, mask in masks.items():
-            parameters[name].masked_fill_(~mask.to(parameters[name].device), 0)
+            copy.get_parameter(name).masked_fill_(~mask, 0)
     return copy
-
-
-def check_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Refuse masks that do not belong to a network.
-
-    Raises:
-        UsageError: a mask names no parameter, or has another shape or type.
-
-    Example:
-        >>> check_masks(nn.Linear(2, 1), {"bias": torch.tensor([True])})
-    """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    for name, mask in masks.items():
-        if name not in parameters:
-            raise UsageError(
-                f"the masks name {name}, which {type(model).__name__} does not have; "
-                "give the masks of this network"
-            )
-        shape = tuple(parameters[name].shape)
-        if mask.dtype != torch.bool or tuple(mask.shape) != shape:
-            raise UsageError(
-                f"the mask of {name} is {tuple(mask.shape)} {mask.dtype}; it must be {shape} bool"
-            )
 
 
 def _dead(group: Coupled, masks: Mapping[str, Tensor]) -> Tensor:

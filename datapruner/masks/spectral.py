@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from .removal import check_masks
+from .hold import checked
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ def spectral_report(
         >>> round(spectral_report(model)["weight"].condition, 6)
         1.5
     """
-    masks = masks or {}
-    check_masks(model, masks)
+    masks = checked(model, masks or {})
     found = {}
     for name, parameter in model.named_parameters():
         if parameter.ndim >= 2:
