@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from .selfsup import pretrain as pretrain
     from .spending import select as select
     from .step_count import steps as steps
+    from .sweeping import sweep as sweep
     from .teacher_pass import cache_teacher as cache_teacher
     from .teacher_words import load_teacher as load_teacher
-    from .sweeping import sweep as sweep
     from .traces import Record as Record
     from .training import train as train
     from .weight_specs import WeightPruning as WeightPruning
