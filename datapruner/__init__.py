@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .scores import score as score
     from .selection import Selection as Selection
     from .selection import keep as keep
-    from .selfsup import pretrain as pretrain
     from .spending import select as select
     from .step_count import steps as steps
     from .sweeping import sweep as sweep
@@ -56,7 +55,6 @@ _HOME = {
     "load_teacher": "teacher_words",
     "cache_teacher": "teacher_pass",
     "embed": "embedding",
-    "pretrain": "selfsup",
     "History": "history",
     "evaluate": "evaluation",
     "fit": "engine",
