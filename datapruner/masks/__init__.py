@@ -26,6 +26,7 @@ from .patterns import PATTERNS as PATTERNS
 from .pq import pq_index as pq_index
 from .pq import sap_count as sap_count
 from .pq import sap_masks as sap_masks
+from .recalibration import recalibrate as recalibrate
 from .recall import RecallDistortion as RecallDistortion
 from .recall import recall_distortion as recall_distortion
 from .recall import recall_distortion_of as recall_distortion_of
