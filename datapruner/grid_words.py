@@ -145,7 +145,9 @@ def check_value(name: str, value: Any) -> Any:
     if not dot:
         return _own(name, value) if name in OWN else getattr(Run(**{name: value}), name)
     if group == "weights":
-        return _of_spec(WeightPruning, inner, value, {"density": 0.5})
+        checked = _of_spec(WeightPruning, inner, value, {"density": 0.5})
+        _refuse_unknown(inner, checked)
+        return checked
     if group == "distill":
         if inner == "teacher":
             return "none" if value is None else typed("teacher", str, value)
@@ -153,6 +155,23 @@ def check_value(name: str, value: Any) -> Any:
     if inner == "density":
         return _of_spec(WeightPruning, inner, value, {})
     return getattr(Run(**{inner: value}), inner)
+
+
+def _refuse_unknown(name: str, word: Any) -> None:
+    """Refuse a criterion, an allocation, a pattern or a schedule that there is not."""
+    from .masks.allocation import allocation_named
+    from .masks.criteria import criterion_named
+    from .masks.patterns import pattern_named
+    from .masks.schedules import timing
+
+    named = {
+        "criterion": criterion_named,
+        "allocation": allocation_named,
+        "pattern": pattern_named,
+        "schedule": timing,
+    }
+    if name in named:
+        named[name](word)
 
 
 def _of_spec(kind: Any, name: str, value: Any, needed: dict[str, Any]) -> Any:

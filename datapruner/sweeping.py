@@ -130,6 +130,7 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
     """
     plan = {point.key: point for point in points(grid)}
     for point in list(plan.values()):
+        site.counted(point.run)  # a network that cannot be built is refused here
         for keep in (point.keep, point.mask_keep):
             if keep.kind == "scored":
                 refuse_unfed(keep.scorer)

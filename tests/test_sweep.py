@@ -159,6 +159,7 @@ def test_refused_before_any_work(tmp_path):
     for axes, words in (
         ({"keep": ["rho_loss"], "fraction": [0.1]}, "needs holdout_loss"),
         ({"epochs": [3], "clean_epochs": [5]}, "clean_epochs"),
+        ({"model": ["resnet9", "resnt8"]}, "no model is called 'resnt8'; did you mean 'resnet8'"),
     ):
         with pytest.raises(dp.UsageError, match=words):
             sweep(GRID | {"grid": axes}, tmp_path / "x")
