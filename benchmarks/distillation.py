@@ -3,7 +3,7 @@
 Run from the root of the repository. Runs that are done stand in distillation.json and are not done
 again, so a command that is killed goes on; --only picks parts:
 
-    python benchmarks/distillation.py --only sweep sizes auto kinds further cost
+    python benchmarks/distillation.py --only cost sweep auto sizes kinds further
 
 `sweep` is the table of Ben-Baruch et al. 2024 in the small: LeNet-300-100 on MNIST, fixed random
 subsets, weights of the teacher's term, labels made random, with its controls; `auto` adds our rule
@@ -37,11 +37,12 @@ from datapruner.teacher_cache import CachedTeacher
 HERE = Path(__file__).parent
 RUN = dp.Run(model="mlp", lr=0.05, augment="none")
 EPOCHS = {0.002: 150, 0.01: 100, 0.05: 40, 0.1: 30, 0.3: 10, 1.0: 4}  # by the share kept
-WEIGHTS = ("0", "0.3", "0.4", "0.5", "0.7", "0.9", "1", "kept")
+WEIGHTS = ("0", "0.5", "0.9", "1", "kept")
+BETWEEN = ("0.3", "0.4", "0.7")
 ROWS = [(0.05, 0.0), (0.05, 0.3), (0.1, 0.0), (0.01, 0.0), (0.002, 0.0)]  # kept, random labels
 FURTHER = [(1.0, 0.0), (0.3, 0.0), (0.05, 0.1), (0.05, 0.5), (0.01, 0.3), (0.1, 0.3)]
 WIDTHS = {"linear": (), "30": (30,), "100": (100,), "300-100": (300, 100), "1000-300": (1000, 300)}
-PARTS = ("sweep", "sizes", "auto", "kinds", "further", "cost", "cifar")
+PARTS = ("cost", "sweep", "auto", "sizes", "kinds", "further", "cifar")
 CIFAR = dp.Run(model="resnet8", epochs=10)
 RULES = {"random": "random", "el2n": "top", "forgetting": "top", "ccs": "ccs"}
 
@@ -161,7 +162,7 @@ def sweep(
     rows: Sequence[tuple[float, float]] = ROWS,
     weights: Sequence[str] = WEIGHTS,
 ) -> None:
-    """Train students by every fixed weight, with the controls."""
+    """Train students by fixed weights, with the controls."""
     teacher = mnist.teacher()
     for fraction, noise in rows:
         for seed in mnist.seeds:
@@ -179,8 +180,9 @@ def auto(mnist: Mnist) -> None:
 
 
 def further(mnist: Mnist) -> None:
-    """Go through further shares and levels of noise."""
-    sweep(mnist, FURTHER, (*WEIGHTS, "auto"))
+    """Go through weights in between, and further shares and levels of noise."""
+    sweep(mnist, ROWS, BETWEEN)
+    sweep(mnist, FURTHER, (*WEIGHTS, *BETWEEN, "auto"))
 
 
 def kinds(mnist: Mnist) -> None:
@@ -199,8 +201,8 @@ def kinds(mnist: Mnist) -> None:
 
 
 def sizes(mnist: Mnist) -> None:
-    """Train the same student by teachers of several widths."""
-    for width in WIDTHS:
+    """Train the same student by teachers of several widths; 300-100 is the one of the sweep."""
+    for width in (width for width in WIDTHS if width != "300-100"):
         teacher = mnist.teacher(width)
         for fraction in (0.002, 0.01, 0.05, 0.1):
             for seed in mnist.seeds:
@@ -303,14 +305,14 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
     book = Book(HERE / "distillation.json")
-    if set(PARTS[:5]) & set(words.only):
-        mnist = Mnist(words, book)
-        for part in (sweep, sizes, auto, kinds, further):
-            if part.__name__ in words.only:
-                part(mnist)
     for part in (cost, cifar):
         if part.__name__ in words.only:
             part(words, book)
+    if set(PARTS[1:6]) & set(words.only):
+        mnist = Mnist(words, book)
+        for part in (sweep, auto, sizes, kinds, further):
+            if part.__name__ in words.only:
+                part(mnist)
     machine = f"torch {torch.__version__}, {platform.machine()}, {words.threads} thread(s)"
     (HERE / "distillation.md").write_text(page(book.held, machine), encoding="utf-8")
     if len(book.held.get("cifar", {})) > 1:

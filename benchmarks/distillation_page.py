@@ -87,11 +87,14 @@ def against(cells: Cells, name: str) -> str:
 
 
 def sizes(held: dict[str, Cells]) -> list[str]:
-    cells, teachers = held["sizes"], held["teachers"]
+    cells, teachers = dict(held["sizes"]), held["teachers"]
+    for name in {cell.split(": ")[0] for cell in cells}:
+        cells[f"{name}: 300-100"] = held["sweep"].get(f"{name}: 0.5", {})
     names = sorted({cell.split(": ")[0] for cell in cells}, key=places)
-    rows = [["the teacher itself", *(text(teachers, width) for width in SIZES)]]
+    used = [w for w in SIZES if any(cells.get(f"{name}: {w}") for name in names)]
+    rows = [["the teacher itself", *(text(teachers, width) for width in used)]]
     for name in names:
-        row = [text(cells, f"{name}: {width}") for width in SIZES]
+        row = [text(cells, f"{name}: {width}") for width in used]
         rows.append([name.split(",")[0] + " kept", *row])
     return [
         "## Size of the teacher",
@@ -99,16 +102,16 @@ def sizes(held: dict[str, Cells]) -> list[str]:
         "The same student, LeNet-300-100, weight 0.5, by teachers with these hidden layers, each "
         "trained for 8 epochs on everything.",
         "",
-        *table(["", *SIZES], rows),
-        *verdict(cells, names),
+        *table(["", *used], rows),
+        *verdict(cells, names, used),
     ]
 
 
-def verdict(cells: Cells, names: list[str]) -> list[str]:
-    """Say whether small fractions prefer small teachers here."""
+def verdict(cells: Cells, names: list[str], used: list[str]) -> list[str]:
+    """Say which teacher was best at each share."""
     best = {}
     for name in names:
-        runs = {w: list(cells.get(f"{name}: {w}", {}).values()) for w in SIZES}
+        runs = {w: list(cells.get(f"{name}: {w}", {}).values()) for w in used}
         if all(runs.values()):
             best[name.split(",")[0]] = max(runs, key=lambda w: statistics.mean(runs[w]))
     if not best:
