@@ -84,6 +84,8 @@ def train(
     run_id = run.id(**fingerprints)
     tester = None if test is None else make_loader(test, run, like=loader)
     model = network(run, data, loader)
+    if run.weights is not None:
+        run.weights.check(model)
     # last of all, so that a word that is wrong leaves no folder behind
     folder = None if out is None else claim(out, "train", run_id, run, fingerprints)
     if folder is not None and (folder / "model.safetensors").exists():

@@ -79,6 +79,16 @@ class WeightPruning:
         if not self.temperature > 0:
             raise UsageError(f"temperature must be above 0, not {self.temperature}")
 
+    def check(self, model: "nn.Module") -> None:
+        """Refuse what means nothing for this network, before any work; see `masks.engine.check`.
+
+        Raises:
+            UsageError: a word that is not known, or what does not fit the network.
+        """
+        from .masks.engine import check
+
+        check(model, self)
+
     def attach(
         self,
         model: "nn.Module",

@@ -255,6 +255,13 @@ def test_a_run_names_its_pruning_and_train_carries_it_out(tmp_path):
     assert history.active is not None
 
 
+def test_a_word_that_is_wrong_leaves_no_folder_behind(tmp_path):
+    weights = dp.WeightPruning(0.1, allocation="fc9=0.2")
+    with pytest.raises(UsageError, match="fc9"):
+        train(dp.Run(data="digits", model="mlp", weights=weights), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_report_has_the_density_of_each_layer():
     model = dp.make_model("mlp", 10, (1, 8, 8))
     masks = make_masks(model, density=0.1, allocation="uniform", skip="classifier")

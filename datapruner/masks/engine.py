@@ -15,7 +15,7 @@ from ..losses import Loss, cross_entropy
 from .exchange import exchanged
 from .hold import Held
 from .making import Recipe
-from .patterns import pattern_named
+from .patterns import TRACED, pattern_named
 from .probe import Examples, Probe, calibration
 from .report import density_report
 from .schedules import Timing, timing
@@ -92,6 +92,26 @@ def attach(
     elif when.schedule.soft:
         kind = SoftMasks
     return kind(optimizer, pruning, probe, scope, groups, recipe, when)
+
+
+def check(model: nn.Module, pruning: "WeightPruning") -> None:
+    """Refuse words that mean nothing for this network, before there is data or an optimizer.
+
+    Patterns that have to see the network run are looked at when it does.
+
+    Raises:
+        UsageError: as `attach`.
+
+    Example:
+        >>> import datapruner as dp
+        >>> check(nn.Linear(4, 4), dp.WeightPruning(0.5, pattern="2:4"))
+    """
+    recipe = Recipe.read(pruning.criterion, pruning.allocation, pruning.floor)
+    timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
+    names = prunable(model, pruning.skip).names
+    pattern = pattern_named(pruning.pattern)
+    if pruning.pattern not in TRACED:
+        recipe.check(pattern(Scope(model, names)), pruning.density, True)
 
 
 class Pruning:

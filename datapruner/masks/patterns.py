@@ -139,6 +139,8 @@ PATTERNS: dict[str, Callable[..., list[Group]]] = {
     "layer": layer,
 }
 
+TRACED = ("channel", "residual", "layer")  # these have to see the network run
+
 _NUMBERS = {"n:m": r"(\d+):(\d+)", "block": r"(\d+)x(\d+)"}
 
 
