@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .scores import score as score
     from .selection import Selection as Selection
     from .selection import keep as keep
+    from .selfsup import pretrain as pretrain
     from .spending import select as select
     from .step_count import steps as steps
     from .sweeping import sweep as sweep
@@ -55,6 +56,7 @@ _HOME = {
     "load_teacher": "teacher_words",
     "cache_teacher": "teacher_pass",
     "embed": "embedding",
+    "pretrain": "selfsup",
     "History": "history",
     "evaluate": "evaluation",
     "fit": "engine",

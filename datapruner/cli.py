@@ -16,6 +16,7 @@ from .commands.compare import compare
 from .commands.convert import convert
 from .commands.demo import demo
 from .commands.doctor import doctor
+from .commands.embed import embed
 from .commands.import_ import import_
 from .commands.keep import keep
 from .commands.lottery import lottery
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "import": import_,
     "report": report,
     "convert": convert,
+    "embed": embed,
     "scorers": scorers,
     "doctor": doctor,
 }

@@ -13,6 +13,7 @@ from .files import read_json, whole_file, write_json
 from .heads import features
 from .hooks import Progress
 from .run import Run
+from .selfsup import blind
 from .trained import Network, ready
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def embed(
 ) -> np.ndarray:
     """Return the penultimate features of each example: the input of the network's classifier.
 
-    A clean pass: eval mode, no augmentation, float32. Rows that cannot be read are 0.
+    A clean pass: eval mode, no augmentation, float32. Rows that cannot be read are 0. No label is
+    read where a network is handed over.
 
     Args:
         data: what to embed.
@@ -54,7 +56,8 @@ def embed(
         >>> embed(data, "mlp").shape
         (1438, 100)
     """
-    model, loader, run = ready(data, encoder, run)
+    seen_by = blind(data) if isinstance(encoder, nn.Module) else data
+    model, loader, run = ready(seen_by, encoder, run)
     about = {"data": data.fingerprint, "image_size": run.image_size, "weights": weights_hash(model)}
     if out is not None and Path(out).exists():
         return _existing(Path(out), about, data.n)

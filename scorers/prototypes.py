@@ -48,6 +48,40 @@ def prototypes(
         >>> prototypes(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]]), k=2).tolist()
         [0.0, 0.0, 0.0]
     """
+    return prototype_clusters(
+        embedding,
+        k=k,
+        spherical=spherical,
+        restarts=restarts,
+        iterations=iterations,
+        seed=seed,
+        fit_at_most=fit_at_most,
+    )[1]
+
+
+def prototype_clusters(
+    embedding: Tensor,
+    *,
+    k: int | None = None,
+    spherical: bool = True,
+    restarts: int = 3,
+    iterations: int = 20,
+    seed: int = 0,
+    fit_at_most: int = 100_000,
+) -> tuple[Tensor, Tensor]:
+    """Return each example's cluster and its distance to that cluster's centre.
+
+    Arguments are those of `prototypes`, which gives the second alone.
+
+    Returns:
+        cluster (n,) int64, from 0 to k - 1, and distance (n,) float32.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> cluster, distance = prototype_clusters(rows, k=2)
+        >>> bool(cluster[0] == cluster[1] != cluster[2])
+        True
+    """
     n = len(embedding)
     k = min(n, 1000, max(2, round(math.sqrt(n / 2)))) if k is None else k
     if not 1 <= k <= min(n, fit_at_most):
@@ -62,15 +96,16 @@ def prototypes(
         seed=seed,
         fit_at_most=fit_at_most,
     )
-    return finished(torch.cat([_distance(b, centroids, spherical) for b in embedding.split(1024)]))
+    parts = [_nearest(block, centroids, spherical) for block in embedding.split(1024)]
+    return torch.cat([part[0] for part in parts]), finished(torch.cat([part[1] for part in parts]))
 
 
-def _distance(rows: Tensor, centroids: Tensor, spherical: bool) -> Tensor:
-    """Return (b,) distances to the nearest centroid, from differences, which lose no digits."""
+def _nearest(rows: Tensor, centroids: Tensor, spherical: bool) -> tuple[Tensor, Tensor]:
+    """Return the nearest centroid (b,) and its distance, by differences, which lose no digits."""
     rows = normalize(rows.to(torch.float32)) if spherical else rows.to(torch.float32)
     nearest = (rows @ centroids.T - centroids.square().sum(1) / 2).argmax(1)
     squared = (rows - centroids[nearest]).square().sum(1)
     if not spherical:
-        return squared.sqrt()
+        return nearest, squared.sqrt()
     # 1 - cosine of unit vectors; the last term makes a row of zeros, which has no direction, 1.
-    return squared / 2 + (1 - rows.square().sum(1)).round() / 2
+    return nearest, squared / 2 + (1 - rows.square().sum(1)).round() / 2

@@ -55,6 +55,7 @@ def write_page(
     """Write report.html from what lies in the folder: run.json, scores, selections and results."""
     from ..data import open_data
     from ..report import read_results, write_report
+    from ..report.neighbours import read_neighbours
     from ..scores import Scores
     from ..selection import Selection
 
@@ -81,6 +82,7 @@ def write_page(
         results=read_results(results) if results.exists() else None,
         provenance=_provenance(about, data),
         notes=notes,
+        neighbours=read_neighbours(home),
     )
 
 

@@ -5,13 +5,13 @@
 import json
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..errors import UsageError
 from ..run import Run
+from .embedding_source import Embedder, write_neighbours
 from .making import (
     OF_A_RUN,
     Further,
@@ -36,6 +36,7 @@ def score(
     out: str | None = None,
     seeds: int = 1,
     encoder: str | None = None,
+    embedding: str | None = None,
     more: More = Further(),  # noqa: B008 - frozen
     training: Train = Training(),  # noqa: B008 - frozen
     opening: Open = Opening(),  # noqa: B008 - frozen
@@ -54,9 +55,12 @@ def score(
         seeds: runs to train; the table has their mean and standard error.
         encoder: network whose features `prototypes` and its kin read, such as torchvision:resnet18;
             default the one that was trained for the scores.
+        embedding: folder that `embed` wrote, to be read instead.
     """
     run = run_of(training, data=data)
-    _score(data, scorers, out, seeds, encoder, more, run, opening, common)
+    if encoder is not None and embedding is not None:
+        raise UsageError("--encoder and --embedding exclude each other; give one of them")
+    _score(data, scorers, out, seeds, Embedder(encoder, embedding), more, run, opening, common)
 
 
 def _score(
@@ -64,7 +68,7 @@ def _score(
     scorers: Sequence[str],
     out: str | None,
     seeds: int,
-    encoder: str | None,
+    embedder: Embedder,
     more: Further,
     run: Run,
     opening: Opening,
@@ -82,13 +86,14 @@ def _score(
 
     with Console() as console:
         data = open_data(word, "train", download=opening.download, strict=opening.strict)
+        embedder.check(data)
         unreadable = int((~data.readable).sum())
         console.say(
             f"{data}" + (f"; {unreadable:,} do not decode and are left out" if unreadable else "")
         )
         if common.dry_run:
             cost = estimate(run, data, recording=True)
-            recorded = seeds if _records(needs(names), encoder) else 0
+            recorded = seeds if _records(needs(names), embedder) else 0
             runs = recorded + 0.7 * more.ensemble + 2 * more.suspects + ("rho_loss" in names)
             cost = {"runs": round(runs, 1)} | cost | {"seconds": round(runs * cost["seconds"], 1)}
             print(json.dumps(cost) if common.json else text(cost))
@@ -99,7 +104,7 @@ def _score(
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
         work = Work(data, run, folder, more, opening, console)
         try:
-            table = _table(work, names, options, seeds, encoder)
+            table = _table(work, names, options, seeds, embedder)
         except UsageError:
             if made and [p.name for p in folder.iterdir()] == ["run.json"]:
                 shutil.rmtree(made[-1])  # a word was wrong, and nothing has been done yet
@@ -117,28 +122,26 @@ def _table(
     names: list[str],
     options: dict[str, dict[str, Any]],
     seeds: int,
-    encoder: str | None,
+    embedder: Embedder,
 ) -> "Scores":
     """Make the sources that the scorers read, then score."""
-    from ..embedding import embed
     from ..scores import score as make_scores
 
-    data, run, console = work.data, work.run, work.console
+    data, run = work.data, work.run
     sources = needs(names)
     made: dict[str, Any] = {}
     records = []
-    embedded = partial(embed, data, run=run, progress=console.progress)
     extra: dict[str, Any] = {}
-    if "embedding" in sources and encoder is not None:  # before the training: its name may be wrong
-        name = encoder.replace("/", "-").replace(":", "-")
-        extra["embedding"] = embedded(encoder, out=work.folder / f"embedding-{name}.npy")
-    if _records(sources, encoder):
+    if "embedding" in sources:  # before the training: a name may be wrong
+        extra |= embedder.before(work, made)
+    if _records(sources, embedder):
         for i in range(seeds):
             part = f"seed {run.seed + i}, " if seeds > 1 else ""
             records.append(_recorded(work, i, "vog" in names, part))
             made |= of_a_run(work, records[-1], sources, part)
-    if "embedding" in sources and encoder is None:
-        extra["embedding"] = embedded(records[0], out=work.folder / "embedding-recorded.npy")
+    if "embedding" in sources and "embedding" not in extra:
+        extra |= embedder.after(work, records[0])
+    rows = extra.get("embedding")
     extra |= of_the_data(work, sources)
     source: Any = records
     if not records:
@@ -146,12 +149,14 @@ def _table(
     options = _known(work, names, options)
     table = make_scores(source, names, options=options, extra=extra, data=data)
     table.meta["sources"] = made
+    if rows is not None:
+        write_neighbours(work, rows, names, options)
     return table
 
 
-def _records(sources: set[str], encoder: str | None) -> bool:
+def _records(sources: set[str], embedder: Embedder) -> bool:
     """Tell whether a training run has to be recorded for these sources."""
-    of_the_run = TRACED | OF_A_RUN.keys() | ({"embedding"} if encoder is None else set())
+    of_the_run = TRACED | OF_A_RUN.keys() | ({"embedding"} if embedder.of_the_run else set())
     return bool(sources & of_the_run)
 
 

@@ -14,6 +14,7 @@ from ..files import whole_file
 from ..provenance import refuse_other_data
 from . import formats
 from .agreement import agreement, seed_spread
+from .neighbours import neighbours_shown
 from .outcome import outcome
 from .results import Result
 from .sections import kept_shown, scorers_shown
@@ -40,6 +41,7 @@ def write_report(
     provenance: Mapping[str, Any],
     notes: Sequence[str] = (),
     pictures_by: str | None = None,
+    neighbours: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write one self-contained HTML page about scores, selections and results; return its path.
 
@@ -57,6 +59,7 @@ def write_report(
         notes: sentences set at the top, such as what to be careful about.
         pictures_by: the scorer whose hardest and easiest pictures are shown class by class;
             default the first that is not "random".
+        neighbours: clusters and near-copies, as `report.neighbours.neighbours` finds them.
 
     Raises:
         UsageError: `pictures_by` is no scorer in `scores`.
@@ -95,6 +98,7 @@ def write_report(
         spread=seed_spread(scores) if scores is not None else None,
         stability=stability(scores) if scores is not None else None,
         suspects=suspect_labels(data, scores) if scores is not None else None,
+        neighbours=neighbours_shown(data, neighbours),
         kept=kept_shown(data, selections),
         sheets=sheets(data, scores, by) if scores is not None and by and data.is_image else None,
         provenance=_provenance(data, scores, selections, provenance),
