@@ -116,6 +116,14 @@ def test_masks_of_another_network():
         cost(chain(), X, {"0.weight": torch.ones(3, 4)})
 
 
+def test_a_network_that_gives_nan_is_never_taken_for_equal():
+    pytest.importorskip("torch_pruning")
+    model = chain()
+    model[2].bias.data[0] = float("nan")
+    with refused("computes something else", dp.PrunerError):
+        remove(model, {}, X)
+
+
 def test_nothing_to_time():
     with refused("time at least one pair"):
         latency(chain(), chain(), X, pairs=0)

@@ -126,7 +126,7 @@ def _compare(masked: nn.Module, small: nn.Module, example: Tensor) -> None:
                 ) from error
             rounding = 4 * torch.finfo(wanted.dtype).eps  # matters in half precision only
             allowed = max(TOLERANCE, rounding) * max(1.0, float(wanted.abs().max()))
-            if wanted.shape != got.shape or float((wanted - got).abs().max()) > allowed:
+            if wanted.shape != got.shape or not torch.allclose(got, wanted, rtol=0, atol=allowed):
                 raise PrunerError(
                     "without its masked channels the network computes something else: a masked "
                     "channel gives a constant that is read (after a sigmoid, or where batch norm "
