@@ -191,7 +191,7 @@ def _names(front: Sequence[Arm], cost: str, x: Scale, y: Scale) -> list[Markup]:
 
 def slope_chart(rows: Sequence[tuple[str, Estimate, Style]], title: str) -> Markup:
     """Draw values with their standard errors, a row each, beside a dashed line at 1."""
-    left, row, top = 200, 24, 26
+    left, row, top = 215, 24, 26
     ends = [v.mean + side * (v.error or 0) for _, v, _ in rows for side in (-1, 1)]
     low, high = min(0.8, *ends), max(1.2, *ends)
     x = Scale(low - 0.05 * (high - low), high + 0.05 * (high - low), left, _WIDTH - 10)
@@ -201,7 +201,7 @@ def slope_chart(rows: Sequence[tuple[str, Estimate, Style]], title: str) -> Mark
     marks.append(line(x(1.0), top - 4, x(1.0), bottom + 2, "baseline"))
     for place, (name, value, style) in enumerate(rows):
         middle = top + (place + 0.5) * row
-        marks.append(short_label(left - 10, middle + 4, name, 29))
+        marks.append(short_label(left - 10, middle + 4, name, 27))
         if value.error:
             a, b = (x(value.mean + side * value.error) for side in (-1, 1))
             marks.append(line(a, middle, b, middle, f"whisker {style[0]}"))

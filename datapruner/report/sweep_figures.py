@@ -169,7 +169,7 @@ def class_figure(arms: Sequence[Arm]) -> Figure | None:
             gaps / most,
             written,
             "Recall of each class",
-            left=230,
+            left=310,
         ),
         Table("recall by class", columns + [(f"recall {c}", "accuracy") for c in classes], rows),
         wide=True,
