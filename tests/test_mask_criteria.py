@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import datapruner as dp
 from datapruner.loaders import Batch
 from datapruner.masks.criteria import CRITERIA, criterion_named, unit_scores
+from datapruner.masks.criteria_neighbours import block_distortion
 from datapruner.masks.patterns import pattern_named
 from datapruner.masks.probe import Probe
 from datapruner.masks.units import Scope
@@ -56,14 +57,19 @@ ROWS = {
         ("", layers([[1.0, -2.0, 4.0]]), [], "weight", [[1 / 21, 4 / 20, 1]]),
         ("", layers([[3.0, -4.0], [0.0, 5.0]]), [], "row", [[0.5, 1]]),
     ],
-    # W1 by what follows, W2 by both sides, W3 by what comes before.
+    # Of 4 and its neighbours 2 and -6: 48. W1 by what follows, W2 by both sides, W3 by what comes
+    # before; then each layer by √(Σ w² / Σ score²).
     "lookahead": [
         (
             "",
             MLP,
             [],
             "weight",
-            [[sqrt(10), 2 * sqrt(20)], [5, 20, 18, 48], [5 * sqrt(5), 30]],
+            [
+                [sqrt(5 / 90) * s for s in (sqrt(10), 2 * sqrt(20))],
+                [sqrt(30 / 3053) * s for s in (5, 20, 18, 48)],
+                [sqrt(61 / 1025) * s for s in (5 * sqrt(5), 30)],
+            ],
         ),
     ],  # fmt: skip
     # R = Σ_k |v_k| Σ_j |W_kj|
@@ -216,7 +222,7 @@ class Block(nn.Module):
 def test_lookahead_adds_the_paths_of_a_residual_block():
     """The identity counts 1: after `first` come fc and the identity, before `last` too."""
     model = Block()
-    found = CRITERIA["lookahead"].weights(probe(model, wide=1))
+    found = block_distortion(probe(model, wide=1))
     expected = {
         "first.weight": 2 * sqrt(9 + 1),
         "fc.weight": 3 * 2 * 5,
@@ -235,7 +241,7 @@ def test_lookahead_takes_batch_norms_and_flattened_pictures_into_account():
     nn.init.constant_(model[1].weight, 3.0)
     model[1].running_var.fill_(4.0)
     model[4].weight.data.copy_(torch.tensor([[1.0, 2.0, 2.0, 4.0]]))
-    found = CRITERIA["lookahead"].weights(probe(model))
+    found = block_distortion(probe(model))
     assert found["0.weight"].item() == pytest.approx(2 * 1.5 * 5)
     assert found["4.weight"].flatten().tolist() == pytest.approx([3, 6, 6, 12])
 

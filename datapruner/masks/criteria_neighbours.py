@@ -20,7 +20,29 @@ _SHAPES = ("size", "getattr", "dim")  # ask for a shape, and pass nothing on
 
 
 def lookahead(probe: Probe) -> dict[str, Tensor]:
-    """Score by |w| · (Σ incoming w² of its input unit · Σ outgoing w² of its output unit)^½.
+    """Score by `block_distortion`, each layer brought to the scale of its weights.
+
+    That scale changes nothing within a layer. Between layers it is needed, for a layer in the
+    middle has two neighbours and the first and the last have one; it makes the root mean square of
+    the scores that of the weights, so a ranking over all layers is one of magnitudes, corrected.
+
+    Source: Park, Lee, Mo and Shin 2020.
+
+    Raises:
+        UsageError: the network's paths cannot be followed.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
+        >>> _ = [nn.init.constant_(w, c) for w, c in zip(net.parameters(), (2.0, 3.0))]
+        >>> {k: v.item() for k, v in lookahead(Probe(net, ("0.weight", "1.weight"))).items()}
+        {'0.weight': 2.0, '1.weight': 3.0}
+    """
+    weights = probe.weights()
+    return {n: s * _size(weights[n]) / _size(s) for n, s in block_distortion(probe).items()}
+
+
+def block_distortion(probe: Probe) -> dict[str, Tensor]:
+    """Return |w| · (Σ incoming w² of its input unit · Σ outgoing w² of its output unit)^½.
 
     A unit's score is the root of the sum of squares. At the first and the last layer the missing
     side is 1. A batch norm after a layer multiplies the square by (γ/σ)² of its channel.
@@ -33,7 +55,7 @@ def lookahead(probe: Probe) -> dict[str, Tensor]:
     Example:
         >>> net = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
         >>> _ = [nn.init.constant_(w, c) for w, c in zip(net.parameters(), (2.0, 3.0))]
-        >>> {k: v.item() for k, v in lookahead(Probe(net, ("0.weight", "1.weight"))).items()}
+        >>> {k: v.item() for k, v in block_distortion(Probe(net, ("0.weight", "1.weight"))).items()}
         {'0.weight': 6.0, '1.weight': 6.0}
     """
     walk = _Walk(_traced(probe.model))
@@ -57,6 +79,10 @@ def lookahead(probe: Probe) -> dict[str, Tensor]:
             f"(skip={missing[0]!r})"
         )
     return scores
+
+
+def _size(values: Tensor) -> Tensor:
+    return values.square().mean().sqrt().clamp_min(torch.finfo(values.dtype).tiny)
 
 
 @dataclass
