@@ -20,7 +20,8 @@ class Copies(NamedTuple):
 
     Attributes:
         distance: (n,) float32, 1 - cosine; 2 where there is none before it.
-        earlier: (n,) int64, which one it is; -1 where there is none.
+        earlier: (n,) int64, which one it is; -1 where there is none. In mode "components" the
+            nearest of its component may stand after it.
     """
 
     distance: Tensor
@@ -52,9 +53,11 @@ def find_copies(
     to_centre = likeness[:, 0] if first == "far" else -likeness[:, 0]
     before = np.empty(n, np.int64)  # before[i]: how many stand before i, over all clusters
     before[np.argsort(to_centre, kind="stable")] = np.arange(n)
-    search = _Search(rows.x, before, 1 - epsilon if mode == "kept-only" else None)
+    search = _Search(rows.x, before, mode, 1 - epsilon)
     for members, askers in _groups(cluster, before):
         search.look(members, askers)
+    if mode == "components":
+        _take_nearest(search.group, search.best, search.who, search.after, search.who_after)
     distance, earlier = torch.empty(n), torch.full((n,), -1)
     distance[rows.order] = torch.from_numpy(1 - search.best).clamp(0, 2)
     there = torch.from_numpy(search.who >= 0)
@@ -63,14 +66,14 @@ def find_copies(
 
 
 def _refuse(mode: str, epsilon: float, first: str, searched: int) -> None:
-    if mode not in ("any-earlier", "kept-only"):
-        raise ValueError(f"mode={mode!r}: use 'any-earlier' or 'kept-only'")
+    if mode not in ("any-earlier", "kept-only", "components"):
+        raise ValueError(f"mode={mode!r}: use 'any-earlier', 'kept-only' or 'components'")
     if first not in ("far", "near"):
         raise ValueError(f"first={first!r}: use 'far' or 'near'")
     if not 0 <= epsilon <= 2:
         raise ValueError(f"epsilon={epsilon} must be a cosine distance, 0 to 2")
     if searched < 1 or (searched > 1 and mode == "kept-only"):
-        raise ValueError(f"searched={searched}: 1, or more in mode 'any-earlier'")
+        raise ValueError(f"searched={searched}: 1, or more in any mode but 'kept-only'")
 
 
 def _clusters(x: Tensor, k: int, nearest: int, seed: int) -> tuple[NDArray, NDArray]:
@@ -103,11 +106,15 @@ def _groups(cluster: NDArray, before: NDArray) -> list[tuple[NDArray, NDArray]]:
 class _Search:
     """The highest cosine (n,) to an earlier example so far, and whose it is."""
 
-    def __init__(self, x: Tensor, before: NDArray[np.int64], copy: float | None) -> None:
+    def __init__(self, x: Tensor, before: NDArray[np.int64], mode: str, copy: float) -> None:
         self._x, self._before = x, before
-        self._kept_only, self._copy = copy is not None, copy or 0.0
+        self._kept_only, self._joins, self._copy = mode == "kept-only", mode == "components", copy
         self.best = np.full(len(x), -1, np.float32)
         self.who = np.full(len(x), -1, np.int64)
+        # of mode "components": the way to the first of each group, and the nearest copy after it
+        self.group = np.arange(len(x) if self._joins else 0)
+        self.after = np.full(len(self.group), -1, np.float32)
+        self.who_after = np.full(len(self.group), -1, np.int64)
 
     def look(self, members: NDArray[np.int64], askers: NDArray[np.int64]) -> None:
         """Let the askers look at the members that stand before them."""
@@ -131,6 +138,18 @@ class _Search:
                 self.best,
                 self.who,
             )
+            if self._joins:
+                _join(
+                    products.numpy(),
+                    ends,
+                    members,
+                    part,
+                    self._copy,
+                    self._before,
+                    self.group,
+                    self.after,
+                    self.who_after,
+                )
 
 
 @numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
@@ -148,3 +167,38 @@ def _look(products, ends, members, askers, kept, kept_only, copy, best, who):  #
             who[asker] = members[where]
         if kept_only and best[asker] >= copy:
             kept[ends[q]] = False  # in this mode the askers are the members
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _first(group, i):  # type: ignore[no-untyped-def]
+    """Return the first of i's group so far, and halve the way to it."""
+    while group[i] != i:
+        group[i] = group[group[i]]
+        i = group[i]
+    return i
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _join(products, ends, members, askers, copy, before, group, after, who_after):  # type: ignore[no-untyped-def]
+    """Put an asker in one group with all its copies, and let these know it, who stands after."""
+    for q in range(len(askers)):
+        asker, row = askers[q], products[q]
+        for j in range(ends[q]):
+            if row[j] < copy:
+                continue
+            member = members[j]
+            if row[j] > after[member]:
+                after[member], who_after[member] = row[j], asker
+            one, other = _first(group, asker), _first(group, member)
+            if before[one] < before[other]:
+                group[other] = one
+            else:
+                group[one] = other
+
+
+@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _take_nearest(group, best, who, after, who_after):  # type: ignore[no-untyped-def]
+    """Give all but the first of each group the likeness to their nearest, also one after them."""
+    for i in range(len(group)):
+        if group[i] != i and after[i] > best[i]:
+            best[i], who[i] = after[i], who_after[i]

@@ -12,7 +12,7 @@ from ._visits import finished
 def duplicates(
     embedding: Tensor,
     *,
-    mode: Literal["any-earlier", "kept-only"] = "any-earlier",
+    mode: Literal["any-earlier", "kept-only", "components"] = "any-earlier",
     epsilon: float = 0.05,
     first: Literal["far", "near"] = "far",
     k: int | None = None,
@@ -31,8 +31,10 @@ def duplicates(
         embedding: (n, d), no row NaN or infinite.
         mode: "any-earlier", as in the paper: the earlier one may itself be a copy, so that of a
             chain in which each resembles the next one only the first stays; "kept-only" compares
-            with those that are kept at this epsilon, and of a chain keeps every other.
-        epsilon: a distance up to which two are copies; read in mode "kept-only" alone.
+            with those that are kept at this epsilon, and of a chain keeps every other; "components"
+            joins all that copies connect, of which the first alone stays and the others have the
+            distance to their nearest, whatever their order.
+        epsilon: a distance up to which two are copies; not read in mode "any-earlier".
         first: which end of a cluster stays: "far" from its centre, or "near".
         k: clusters; None for one in a thousand examples.
         searched: in how many of the nearest clusters to look. Copies on either side of a border
@@ -58,7 +60,7 @@ def duplicates(
 def duplicate_pairs(
     embedding: Tensor,
     *,
-    mode: Literal["any-earlier", "kept-only"] = "any-earlier",
+    mode: Literal["any-earlier", "kept-only", "components"] = "any-earlier",
     epsilon: float = 0.05,
     first: Literal["far", "near"] = "far",
     k: int | None = None,
@@ -67,7 +69,7 @@ def duplicate_pairs(
 ) -> tuple[Tensor, Tensor]:
     """Return who is a copy of whom, at most one pair for each copy, the nearest first.
 
-    Arguments are those of `duplicates`; here epsilon cuts in both modes.
+    Arguments are those of `duplicates`; here epsilon cuts in every mode.
 
     Returns:
         pairs (m, 2) int64, the copy and the nearest one before it, and their distances (m,).

@@ -1,11 +1,14 @@
 """Near-copies: planted ones are found, chains, borders, and a reference of ten lines."""
 
+import math
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -58,6 +61,36 @@ def test_a_chain_keeps_its_first_alone_or_every_other():
     assert (kept > 0.02).tolist() == [True, False, True, False, True]
 
 
+def test_components_keep_one_of_all_that_copies_connect():
+    """Ends first, so that the middle of the chain joins what stood apart before it."""
+    x = at(0, 10, 20, 30, 40, 90)
+    joined = duplicates(x, k=1, epsilon=0.02, mode="components")
+    kept = (joined > 0.02).nonzero()[:, 0].tolist()
+    assert len(kept) == 2
+    assert 5 in kept
+    earlier = duplicates(x, k=1, epsilon=0.02)
+    assert (earlier > 0.02).sum() > 2
+    pairs, distance = duplicate_pairs(x, k=1, epsilon=0.02, mode="components")
+    assert len(pairs) == 4
+    assert (distance - (1 - math.cos(math.radians(10)))).abs().max() < 1e-6
+
+
+def test_components_are_those_of_the_graph(monkeypatch):
+    monkeypatch.setattr("scorers._copies._BLOCK", 300 * 64)
+    x = cloud(300, d=3)
+    rows = normalize(x.double())
+    graph = csr_matrix((rows @ rows.T >= 1 - 0.01).numpy())
+    count, member = connected_components(graph, directed=False)
+    joined = duplicates(x, k=1, epsilon=0.01, mode="components")
+    kept = (joined > 0.01).numpy()
+    assert kept.sum() == count
+    assert len(set(member[kept])) == count
+    shuffled = torch.randperm(300, generator=torch.Generator().manual_seed(2))
+    assert torch.equal(
+        duplicates(x[shuffled], k=1, epsilon=0.01, mode="components"), joined[shuffled]
+    )
+
+
 def test_copies_over_a_border_are_seen_from_the_second_cluster():
     x = cloud(4000, d=3)
     one, two = (duplicates(x, k=40, searched=s) for s in (1, 2))
@@ -101,10 +134,10 @@ def test_planted_copies_are_found(shared_data):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "all"}, "mode='all': use 'any-earlier' or 'kept-only'"),
+        ({"mode": "all"}, "mode='all': use 'any-earlier', 'kept-only' or 'components'"),
         ({"first": "best"}, "first='best': use 'far' or 'near'"),
         ({"epsilon": 3.0}, "epsilon=3.0 must be a cosine distance, 0 to 2"),
-        ({"mode": "kept-only", "searched": 2}, "searched=2: 1, or more in mode"),
+        ({"mode": "kept-only", "searched": 2}, "searched=2: 1, or more in any mode but"),
         ({"k": 9}, "k=9 clusters cannot be made of 5"),
     ],
 )
