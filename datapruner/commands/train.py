@@ -15,6 +15,8 @@ from .teaching import Draw, Drawn, Teach, Teaching
 from .weighing import Trained, TrainPruned, Weigh, Weighing, both_schedules
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from ..data import Data
 
 
@@ -61,12 +63,24 @@ def _train(word: str, out: str | None, run: Run, opening: Opening, common: Commo
             return
         test = open_test(word, opening, console)
         model, history = work(run, data, test=test, out=out, progress=console.progress)
-        if run.weights is not None:
-            from ..masks import prunable
-
-            console.say(prunable(model, run.weights.skip).text())
+        kept = None if run.weights is None else _kept(run, model, history, console)
     result = summary(run, data, history)
+    if kept is not None:
+        result |= {"active": kept["active"], "weights": kept}
     print(json.dumps(result) if common.json else line(result))
+
+
+def _kept(run: Run, model: "nn.Module", history: History, console: Console) -> dict[str, Any]:
+    """Say which weights were left alone and how dense each layer is now; return the report."""
+    from ..masks import average_active, density_report, prunable
+
+    scope = prunable(model, run.weights.skip if run.weights else "")
+    zeros = {name: model.get_parameter(name) != 0 for name in scope.names}
+    found = density_report(model, zeros)
+    layers = ", ".join(f"{name} {share:.4g}" for name, share in found["layers"].items())
+    console.say(scope.text())
+    console.say(f"density {found['density']:.4g} ({layers})")
+    return {**found, "average_active": average_active(history), "skipped": scope.skipped}
 
 
 def open_test(word: str, opening: Opening, console: Console) -> "Data | None":
@@ -110,7 +124,6 @@ def summary(run: Run, data: "Data", history: History) -> dict[str, Any]:
         "steps": history.steps,
         "seconds": round(history.seconds, 2),
         "saved": _saved(run, data, history),
-        "active": None if history.active is None else round(history.active),
     }
 
 

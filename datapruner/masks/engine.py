@@ -46,7 +46,8 @@ def attach(
 
     Args:
         model: on its device; `pruning.forward(x)` is its output as masked now, which differs from
-            `model(x)` under soft masks and learned scores alone.
+            `model(x)` under soft masks and learned scores alone. Of one in DistributedDataParallel
+            its `module`: all ranks come to the same masks, for gradients are shared.
         optimizer: of its parameters.
         pruning: what is pruned, how, and when.
         loader: examples for what needs them: a loader of ours, or batches (x, y).
