@@ -95,6 +95,10 @@ class _Walk:
     def graph(self) -> fx.Graph:
         return self.traced.graph
 
+    def number(self, value: float) -> Tensor:
+        device = next(self.traced.parameters()).device
+        return torch.full((1,), value, dtype=torch.float64, device=device)
+
     def module(self, node: fx.Node) -> nn.Module | None:
         return self.traced.get_submodule(str(node.target)) if node.op == "call_module" else None
 
@@ -105,13 +109,13 @@ class _Walk:
     def before(self, node: fx.Node) -> Tensor:
         """Return Σ incoming w² of each channel that this node gives, (channels,) or (1,)."""
         if node.op in ("placeholder", "get_attr"):
-            return torch.ones(1, dtype=torch.float64)
+            return self.number(1)
         if (layer := self.layer(node)) is not None:
             return layer.weight.detach().double().square().flatten(1).sum(1)
         if (module := self.module(node)) is not None and isinstance(module, _BatchNorm):
             return _times(self.before(_source(node)), _scale(module))
         if _name(node) in _SUMS:
-            total = torch.zeros(1, dtype=torch.float64)
+            total = self.number(0)
             for source in node.all_input_nodes:
                 if self.is_identity(source, node):
                     total = total + 1
@@ -122,18 +126,18 @@ class _Walk:
 
     def after(self, node: fx.Node) -> Tensor:
         """Return Σ outgoing w² of each channel that this node gives, (channels,) or (1,)."""
-        total = torch.zeros(1, dtype=torch.float64)
+        total = self.number(0)
         for user in node.users:
             if _name(user) in _SHAPES:
                 continue
             if user.op == "output":
-                part = torch.ones(1, dtype=torch.float64)
+                part = self.number(1)
             elif (layer := self.layer(user)) is not None:
                 part = _outgoing(layer)
             elif (module := self.module(user)) is not None and isinstance(module, _BatchNorm):
                 part = _times(self.after(user), _scale(module))
             elif _name(user) in _SUMS and self.is_identity(node, user):
-                part = torch.ones(1, dtype=torch.float64)
+                part = self.number(1)
             else:
                 if _name(user) not in _SUMS:
                     _source(user)  # refuses what has several inputs

@@ -173,5 +173,6 @@ def whole_units(groups: Sequence[Group], masks: Mapping[str, Tensor]) -> list[Te
         if here:
             out.append(gathered(known, gone, "sum") == 0)
         else:
-            out.append(torch.ones(group.count, dtype=torch.bool))
+            device = next((mask.device for mask in masks.values()), None)
+            out.append(torch.ones(group.count, dtype=torch.bool, device=device))
     return out
