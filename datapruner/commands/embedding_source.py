@@ -91,8 +91,8 @@ def write_neighbours(
 ) -> None:
     """Keep what the page shows of clusters and copies, where these were scored."""
     from ..files import write_json
-    from ..report.neighbours import NEIGHBOURS, neighbours
+    from ..report.neighbours import NEIGHBOURS, neighbours, read_neighbours
 
     found = neighbours(work.data, rows, names, options)
-    if found:
-        write_json(work.folder / NEIGHBOURS, found)
+    if found:  # beside what an earlier call found for other scorers of the table
+        write_json(work.folder / NEIGHBOURS, (read_neighbours(work.folder) or {}) | found)
