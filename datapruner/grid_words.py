@@ -201,6 +201,8 @@ def _own(name: str, value: Any) -> Any:
             raise UsageError(f"no rule {word!r}; {suggest(word, RULES)}")
     if name == "keep" or (name == "mask_on" and word != "same"):
         read_keep(word)
+        if (name, word) == ("keep", "all"):
+            raise UsageError("keep 'all': say `fraction: 1`, whatever `keep` is")
         if name == "mask_on" and word in ("rs2", "infobatch"):
             raise UsageError(f"mask_on {word!r}: a mask is found on one subset; take random")
     return word

@@ -83,6 +83,7 @@ WRONG = {
     "seeds must be how many": ("data: digits\nseeds: 0\n", 2),
     "validation must be in": ("data: digits\nvalidation: 1\n", 2),
     "controls must be true or false": ("data: digits\ncontrols: maybe\n", 2),
+    "say `fraction: 1`": ("data: digits\ngrid:\n  keep: [all]\n", 3),
     "a mask is found on one subset": ("data: digits\ngrid:\n  mask_on: [rs2]\n", 3),
 }
 
