@@ -193,6 +193,18 @@ def test_rigl_drops_the_smallest_and_grows_the_highest_dense_gradient():
     assert model.weight.grad.tolist() == [[9, 0, 0, -2]]
 
 
+def test_rigl_keeps_n_of_m_and_exchanges_in_the_weakest_cells():
+    model = nn.Linear(8, 1, bias=False)
+    model.weight.data.copy_(torch.tensor([[4.0, 3.0, 0.0, 0.0, 2.0, 1.0, 0.0, 0.0]]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    spec = dp.WeightPruning(0.5, pattern="2:4", schedule="rigl", end=1.0, every=0.1, replaced=0.25)
+    pruning = dp.masks.attach(model, optimizer, spec)
+    pruning.begin()
+    model.weight.grad = torch.tensor([[0.0, 0.0, 5.0, 0.0, 0.0, 0.0, 1.0, 2.0]])
+    pruning.before_step(0.1)
+    assert pruning.masks["weight"].int().tolist() == [[1, 1, 0, 0, 1, 0, 0, 1]]
+
+
 def test_a_soft_mask_is_the_sigmoid_of_squares_over_the_temperature():
     """Norms 1 and 2 at the edge: t² = 2.25; a weight of 1 passes σ((1 - 2.25) / τ) of itself."""
     model = nn.Linear(2, 1, bias=False)

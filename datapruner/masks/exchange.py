@@ -46,7 +46,8 @@ def exchanged(
     out = []
     for place, (group, active) in enumerate(zip(groups, kept, strict=True)):
         if group.of_cell:  # every cell keeps its number, so it exchanges within itself
-            out.append(_within_cells(group, active, weights, by, seed, tick, place))
+            wanted = _wanted(group, by, active, seed, tick, place)
+            out.append(_within_cells(group, active, weights, wanted, share))
             continue
         count = int(active.sum())
         moved = min(round(share * count), group.count - count)
@@ -74,18 +75,15 @@ def _wanted(
 
 
 def _within_cells(
-    group: Group,
-    active: Tensor,
-    weights: Mapping[str, Tensor],
-    by: Mapping[str, Tensor] | None,
-    seed: int,
-    tick: int,
-    place: int,
+    group: Group, active: Tensor, weights: Mapping[str, Tensor], wanted: Tensor, share: float
 ) -> Tensor:
-    """Put the weakest active unit of each cell at stake against the most wanted of the others."""
+    """Exchange one active unit in as many cells as the share comes to, the weakest units first."""
     size = gathered(group, weights, "norm").view(-1, group.cell)
     on = active.view(size.shape)
-    weakest = size.masked_fill(on.logical_not(), torch.inf).argmin(1, keepdim=True)
-    wanted = _wanted(group, by, active, seed, tick, place).view(size.shape)
-    best = wanted.masked_fill(on, -torch.inf).argmax(1, keepdim=True)
-    return on.scatter(1, weakest, False).scatter(1, best, True).flatten()
+    weakest = size.masked_fill(on.logical_not(), torch.inf).min(1, keepdim=True)
+    best = wanted.view(size.shape).masked_fill(on, -torch.inf).argmax(1, keepdim=True)
+    moved = min(round(share * int(active.sum())), len(size))
+    cells = weakest.values.flatten().sort(stable=True).indices[:moved]
+    out = on.clone()
+    out[cells] = on[cells].scatter(1, weakest.indices[cells], False).scatter(1, best[cells], True)
+    return out.flatten()
