@@ -62,11 +62,11 @@ def vicreg(
     """Return VICReg's loss, each example with its own invariance and the batch's other two terms.
 
     invariance * mean squared difference + variance * mean over the dimensions of max(0, 1 - std),
-    summed over both views, + covariance * sum of squared off-diagonal covariances / d, summed over
-    both views; std and covariances by b - 1, std with 1e-4 under its root. The variance term is
-    the mean of the two views' (as in the authors' code; their text has the sum). Bardes, Ponce and
-    LeCun 2022, "VICReg: variance-invariance-covariance regularization for self-supervised
-    learning". The mean over the batch is the loss.
+    averaged over both views, + covariance * sum of squared off-diagonal covariances / d, summed
+    over both views; std and covariances by b - 1, std with 1e-4 under its root. (The average is
+    the authors' code; their text sums it as well.) Bardes, Ponce and LeCun 2022, "VICReg:
+    variance-invariance-covariance regularization for self-supervised learning". The mean over the
+    batch is the loss.
 
     Args:
         one: (b, d) projections of the first views.
