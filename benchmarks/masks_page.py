@@ -20,6 +20,12 @@ INTRO = {
     "resnet20": "resnet20 on the CIFAR-10 copy, 10 epochs for all.",
 }
 
+COLUMNS = (
+    *("dense", "magnitude, no fine-tuning", "lookahead, no fine-tuning", "one-shot, fine-tuned"),
+    *("gradual", "random erk", "random uniform", "random, 10 %", "ticket", "ticket, step 300"),
+    *("fresh weights, step 300", "before", "cubic", "rigl"),
+)
+
 
 def page(figures: dict[str, float], path: Path) -> None:
     """Write a table a part: a row a density or width, a column a method, means over seeds."""
@@ -35,7 +41,8 @@ def page(figures: dict[str, float], path: Path) -> None:
 
 
 def _table(part: str, rows: dict[str, dict[str, list[float]]]) -> list[str]:
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    there = {column for row in rows.values() for column in row}
+    columns = [column for column in COLUMNS if column in there]
     lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for row in sorted(rows, key=_number, reverse=part not in ("width", "cost")):
         cells = [_cell(part, rows[row].get(column, [])) for column in columns]
