@@ -1,6 +1,7 @@
 """Grids: what a person writes, what it means, and every mistake named with its line."""
 
 import pytest
+from conftest import ROOT
 
 import datapruner as dp
 from datapruner.grid import Grid
@@ -195,3 +196,9 @@ def test_runs_before_the_last_one():
     assert hard.scoring is not None
     with pytest.raises(dp.UsageError, match="leave mask_on at same"):
         arms({"density": [0.1], "mask_on": ["all"], "order": ["data first"]})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks/joint").glob("*.yaml")), ids=str)
+def test_the_ready_grids_can_be_read(path):
+    found = points(Grid.read(path))
+    assert len(found) == len({point.id("00ff") for point in found}) > 10
