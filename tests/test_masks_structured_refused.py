@@ -39,6 +39,17 @@ class Branches(nn.Module):
         return self.a(x) if x.sum() > 0 else self.b(x)
 
 
+class Dropping(nn.Module):
+    """Asks for its mode in its own code, which a trace would hold fast."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(x + nn.functional.dropout(self.a(x), training=self.training))
+
+
 class Shared(nn.Module):
     def __init__(self):
         super().__init__()
@@ -84,6 +95,16 @@ def test_networks_that_cannot_be_followed():
         exported(Branches(), X)
     with refused("give a batch it takes", dp.PrunerError):
         cost(chain(), torch.zeros(1, 5))
+
+
+def test_a_mode_that_a_trace_would_hold_fast():
+    """The pattern refuses it; removal leaves the branch, narrows its layer, and agrees."""
+    pytest.importorskip("torch_pruning")
+    model = Dropping()
+    with refused("use a module"):
+        residual_blocks(model)
+    masks = {n: torch.zeros_like(p).bool() for n, p in model.a.named_parameters("a")}
+    assert type(remove(model, masks, X)) is Dropping
 
 
 def test_shared_parameters_are_no_units():
