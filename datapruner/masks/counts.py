@@ -143,7 +143,10 @@ def protected(group: Group, scores: Tensor, least: int) -> Tensor:
     if not least:
         return scores
     rows = scores.view(-1, group.cell) if group.cell else scores.view(1, -1)
-    best = rows.sort(dim=1, descending=True, stable=True).indices[:, :least]
+    if least == 1:
+        best = rows.argmax(1, keepdim=True)  # the first of equal ones, as the sort has it
+    else:
+        best = rows.sort(dim=1, descending=True, stable=True).indices[:, :least]
     there = rows.gather(1, best) > -torch.inf
     raised = torch.where(there, torch.inf, rows.gather(1, best))
     return rows.scatter(1, best, raised).flatten()
