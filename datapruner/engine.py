@@ -85,8 +85,8 @@ def fit(
     if loss is None:
         loss = SmoothedCrossEntropy(run.label_smoothing) if run.label_smoothing else cross_entropy
     if isinstance(loss, Adaptive):
-        share = len(sampler.draw(0)[0]) / max(1, int(loader.readable.sum()))
-        loss = loss.bind(share, loader)
+        order = sampler.draw(0)[0]
+        loss = loss.bind(len(order) / max(1, int(loader.readable.sum())), loader, order)
     if start is not None:
         load_weights(model, dict(start), "start")
     optimizer = make_optimizer(model, run)

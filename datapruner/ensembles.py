@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from .checkpoint import load_tensors, load_weights, save_tensors
 from .errors import Refused, UsageError
 from .evaluation import predict
-from .files import read_json
 from .hooks import Progress
 from .loaders import Loader
 from .run import Run
 from .seeds import generator
 from .subsets import train_on
+from .trained import saved_run
 from .training import make_loader, make_sampler, network
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def pool_of(
 
     def rows() -> Iterable[dict[str, Tensor]]:
         for done, folder in enumerate(map(Path, folders), 1):
-            run = _run_of(folder, data)
+            run = saved_run(folder, data)
             loader = make_loader(data, run)
             model = network(run, data, loader)
             path = folder / "model.safetensors"
@@ -229,23 +229,6 @@ def _is_there(file: Path, facts: dict[str, object]) -> bool:
             f"{facts}); use another folder, or remove this one to train again"
         )
     return True
-
-
-def _run_of(folder: Path, data: "Data") -> Run:
-    """Read the settings of a run that `train` or `record` saved."""
-    if (folder / "record.json").exists():
-        about = read_json(folder / "record.json")
-        settings, made_for = about.get("settings"), about["fingerprint"]
-    elif (folder / "run.json").exists():
-        about = read_json(folder / "run.json")
-        settings, made_for = about["run"], about["fingerprints"]["data"]
-    else:
-        settings, made_for = None, None
-    if settings is None or not (folder / "model.safetensors").exists():
-        raise UsageError(f"{folder}: holds no finished run; give an --out of train, or a record")
-    if made_for != data.fingerprint:
-        raise Refused(f"{folder}: trained on other data ({made_for}, not {data.fingerprint})")
-    return Run.from_dict(settings)
 
 
 def _gathered(home: Path, rows: Iterable[dict[str, Tensor]], runs: int) -> Pool:

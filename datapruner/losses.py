@@ -21,12 +21,13 @@ class Loss(Protocol):
 class Adaptive(Protocol):
     """A loss that depends on what is trained on: `fit` binds it before the first step."""
 
-    def bind(self, fraction: float, loader: Loader) -> Loss:
+    def bind(self, fraction: float, loader: Loader, order: Tensor | None = None) -> Loss:
         """Return the loss for this run.
 
         Args:
             fraction: share of the readable examples in the first epoch, above 0 and at most 1.
             loader: what the run trains on.
+            order: (m,) the examples of the first epoch; None is every readable one.
         """
         ...
 

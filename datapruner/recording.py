@@ -118,10 +118,15 @@ def _record_one(
     from .training import make_loader, make_sampler, network
 
     sampler, fingerprints = make_sampler(run, data)
+    loader, loss = make_loader(data, run), None
+    if run.distill is not None:
+        from .teacher_words import taught
+
+        loss = taught(run, data, loader, sampler)
+        loader, fingerprints["teacher"] = loss.loader, loss.about["teacher"]
     run_id = run.id(**fingerprints)
     if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         return _read(path, run_id, checkpoints)
-    loader = make_loader(data, run)
     model = network(run, data, loader)
     cleaned = clean_epochs(run, sampler, loader)
     recorder = Recorder(
@@ -142,6 +147,7 @@ def _record_one(
         loader,
         sampler,
         run,
+        loss=loss,
         masks=run.weights,
         observers=[listening],
         checkpoint=checkpoint,

@@ -59,6 +59,7 @@ def test_score_writes_a_table_of_these_data_and_a_page(scored):
         "record",
         "embedding-recorded.npy",
         "embedding-recorded.json",
+        "neighbours.json",
         "scores.parquet",
         "report.html",
     }
