@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from .checkpoint import load_tensors, load_weights, save_tensors
 from .engine import fit
 from .files import read_json, write_json
-from .held_masks import HeldMasks, TimedMasks, masks_of_zeros
 from .history import History
 from .hooks import Masks, Progress
+from .masks.hold import GivenMasks
 from .run import Run
+from .timed_masks import TimedMasks, masks_of_zeros
 from .training import make_loader, make_sampler, network
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Inherited:
         weights = load_tensors(folder / "model.safetensors")[0]["model"]
         if order in ("data first", "dense first"):
             return cls(start=weights)
-        held = HeldMasks(masks_of_zeros(weights))
+        held = GivenMasks(masks_of_zeros(weights))
         return cls(start=weights if order == "weights first" else None, masks=held)
 
 

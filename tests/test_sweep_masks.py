@@ -1,14 +1,12 @@
 """Sweeps over weights: orders of pruning, masks found elsewhere, sparse scoring runs, phases."""
 
 import pytest
-import torch
 
-import datapruner as dp
 from datapruner.checkpoint import load_tensors
-from datapruner.held_masks import HeldMasks, masks_of_zeros
 from datapruner.report.sweep_arms import controls_of, distortion, gather_arms, pareto
 from datapruner.report.sweep_page import write_sweep_report
 from datapruner.sweeping import sweep
+from datapruner.timed_masks import masks_of_zeros
 
 BASE = {"model": "mlp", "epochs": 3, "lr": 0.05, "scoring": {"epochs": 1}}
 GRID = {
@@ -136,14 +134,6 @@ def test_recall_distortion_by_hand():
     assert found.doubt == ""
     low = gather_arms([full, row("y", 0.5, 1)])
     assert "below 0.8" in distortion(low[1], low[0]).doubt
-
-
-def test_masks_of_another_network_are_refused():
-    data, run = dp.open_data("digits"), dp.Run(model="mlp", epochs=1)
-    model = dp.make_model("mlp", data.num_classes, data.shape)
-    for masks in ({"fc9.weight": torch.ones(2, 2).bool()}, {"fc3.weight": torch.ones(2, 2).bool()}):
-        with pytest.raises(dp.Refused, match="another network"):
-            dp.fit(model, dp.TensorLoader(data), None, run, masks=HeldMasks(masks))
 
 
 def test_a_sparse_network_scores(tmp_path):

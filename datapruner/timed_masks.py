@@ -1,4 +1,4 @@
-"""Masks found by an earlier run, held through another; and what masks take of the time."""
+"""Which masks an earlier run left, and what masks take of the time."""
 
 import time
 from collections.abc import Mapping
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .errors import Refused
 from .hooks import Masking, Masks
 from .loaders import Loader
 from .losses import Loss
@@ -25,92 +24,6 @@ def masks_of_zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         {'fc.weight': tensor([[False,  True]])}
     """
     return {n: w != 0 for n, w in weights.items() if w.ndim > 1 and w.is_floating_point()}
-
-
-class HeldMasks:
-    """Hold masks that are known from the first step to the last: `fit(masks=HeldMasks(...))`.
-
-    Args:
-        masks: parameter -> True where it is kept; what is not named is not pruned.
-
-    Example:
-        >>> import datapruner as dp
-        >>> data, run = dp.open_data("digits"), dp.Run(model="mlp", epochs=1)
-        >>> model = dp.make_model("mlp", data.num_classes, data.shape)
-        >>> mask = torch.zeros(10, 100, dtype=torch.bool)
-        >>> mask[:, ::2] = True
-        >>> masks = HeldMasks({"fc3.weight": mask})
-        >>> history = dp.fit(model, dp.TensorLoader(data), None, run, masks=masks)
-        >>> int(model.fc3.weight.count_nonzero()), history.epochs[0].active
-        (500, 50110.0)
-    """
-
-    def __init__(self, masks: Mapping[str, Tensor]) -> None:
-        self.masks = dict(masks)
-
-    def attach(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        loader: Loader,
-        sampler: "Sampler",
-        loss: Loss,
-        run: Run,
-        device: torch.device,
-    ) -> "_Held":
-        """Return the masks of this run.
-
-        Raises:
-            Refused: they are of another network.
-        """
-        parameters = dict(model.named_parameters())
-        for name, mask in self.masks.items():
-            if name not in parameters or parameters[name].shape != mask.shape:
-                raise Refused(f"the mask of {name} is of another network than this one")
-        return _Held(model, optimizer, {n: m.to(device) for n, m in self.masks.items()})
-
-
-class _Held:
-    """Masks of one run, which never change."""
-
-    def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, masks: dict[str, Tensor]
-    ) -> None:
-        self.model, self.optimizer = model, optimizer
-        self.pairs = [(model.get_parameter(name), mask) for name, mask in masks.items()]
-        gone = sum(mask.numel() - int(mask.sum()) for mask in masks.values())
-        self.active = sum(p.numel() for p in model.parameters()) - gone
-
-    def begin(self) -> None:
-        self._hold()
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(x)
-        return logits
-
-    @torch.no_grad()
-    def before_step(self, progress: float) -> None:
-        for parameter, mask in self.pairs:
-            if parameter.grad is not None:
-                parameter.grad.mul_(mask)
-
-    def after_step(self, progress: float) -> None:
-        self._hold()
-
-    def finish(self) -> None:
-        self._hold()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._hold()
-
-    @torch.no_grad()
-    def _hold(self) -> None:
-        for parameter, mask in self.pairs:
-            parameter.mul_(mask)
 
 
 class TimedMasks:
