@@ -111,9 +111,6 @@ class Site:
 def set_aside(data: "Data", share: float) -> tuple["Data", torch.Tensor]:
     """Cut a stratified part from the readable examples; return the data without it, and the part.
 
-    Raises:
-        UsageError: the data are a .beton.
-
     Example:
         >>> pool, held = set_aside(open_data("digits"), 0.1)
         >>> len(held), int(pool.readable.sum())
@@ -121,11 +118,6 @@ def set_aside(data: "Data", share: float) -> tuple["Data", torch.Tensor]:
     """
     if not share:
         return data, torch.empty(0, dtype=torch.int64)
-    if getattr(data.dataset, "beton", None) is not None:  # its loader reads whatever is in the file
-        raise UsageError(
-            f"{data.name}: of a .beton nothing can be set aside; say validation: 0, or sweep over "
-            "the data that it was made of"
-        )
     usable = data.readable.nonzero().flatten()
     first, _ = stratified_split(data.labels[usable], share, 0)
     held = usable[first]

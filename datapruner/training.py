@@ -168,7 +168,7 @@ def make_loader(data: "Data", run: Run, *, like: Loader | None = None) -> Loader
     if getattr(data.dataset, "beton", None) is not None:
         from .ffcv import FFCVLoader
 
-        return FFCVLoader(
+        loader = FFCVLoader(
             data.dataset.beton,
             run.batch_size,
             workers=run.workers,
@@ -177,6 +177,9 @@ def make_loader(data: "Data", run: Run, *, like: Loader | None = None) -> Loader
             normalise=normalise,
             image_size=run.image_size,
         )
+        # what the data say holds, not the file: labels may be replaced, examples put aside
+        loader.labels, loader.readable = data.labels, data.readable
+        return loader
     if data.x is not None and not run.image_size:
         return TensorLoader(
             data,

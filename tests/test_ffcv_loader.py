@@ -14,6 +14,9 @@ from datapruner.augment import Normalise
 from datapruner.errors import UsageError
 from datapruner.ffcv import FFCVLoader, write_beton
 from datapruner.ffcv.pictures import center_boxes, random_boxes
+from datapruner.noise import flip_labels
+from datapruner.sweep_shared import set_aside
+from datapruner.training import make_loader
 
 pytestmark = pytest.mark.ffcv
 
@@ -106,6 +109,19 @@ def test_the_same_weights_as_the_other_loaders(sampler: Any) -> None:
     assert torch.equal(states[0], states[2])
     assert max(examples) < 4 * N
     assert len(examples) == 1
+
+
+def test_the_data_say_what_is_readable_and_labelled_how_not_the_file() -> None:
+    data = dp.open_data(small_beton())
+    flipped, wrong = flip_labels(data, 0.2)
+    pool, held = set_aside(flipped, 0.1)
+    loader = make_loader(pool, dp.Run(model="linear", batch_size=BATCH, augment="none"))
+    batches = list(loader(torch.arange(N), train=False))
+    assert torch.equal(torch.cat([b.y for b in batches]), flipped.labels)
+    assert int((flipped.labels != data.labels).sum()) == int(wrong.sum()) > 0
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, 10))
+    history = dp.fit(model, loader, None, dp.Run(epochs=1, lr=0.01, device="cpu"))
+    assert history.examples == N - len(held)
 
 
 def test_the_data_say_which_loader_they_need() -> None:

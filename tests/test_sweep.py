@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -15,7 +14,7 @@ from datapruner import sweep_work
 from datapruner.cli import main
 from datapruner.grid import Grid
 from datapruner.results_table import read_rows, summary
-from datapruner.sweep_shared import Site, set_aside
+from datapruner.sweep_shared import Site
 from datapruner.sweeping import Shard, planned_points, sweep
 
 GRID = {
@@ -154,19 +153,6 @@ def test_what_is_set_aside_is_never_trained_on(tmp_path):
     assert site.pool.fingerprint != site.whole.fingerprint
     counts = site.whole.labels[site.held].bincount()
     assert int(counts.max() - counts.min()) <= 2
-
-
-def test_nothing_is_set_aside_of_a_beton():
-    """Its loader would draw those examples all the same."""
-
-    class Rows(list):
-        beton = "x.beton"
-
-    digits = dp.open_data("digits")
-    file = replace(digits, dataset=Rows(range(digits.n)))
-    with pytest.raises(dp.UsageError, match="say validation: 0"):
-        set_aside(file, 0.1)
-    assert set_aside(file, 0)[0] is file
 
 
 def test_refused_before_any_work(tmp_path):
