@@ -163,6 +163,16 @@ def _library(name: str) -> Check:
     return Check(name, True, version(name))
 
 
+def _extra(name: str, what: str, extra: str) -> Check:
+    try:
+        import_module(name.replace("-", "_"))
+    except ModuleNotFoundError:
+        return Check(
+            name, None, f"not installed; {what} needs it", f"pip install 'datapruner[{extra}]'"
+        )
+    return Check(name, True, version(name))
+
+
 def _pillow(name: str) -> Check:
     from PIL import features
 
@@ -224,6 +234,14 @@ PROBES: dict[str, tuple[Callable[[str], Check], str]] = {
     "numba": (_library, "pip install --upgrade numba; it lags behind new numpy releases"),
     "pyarrow": (_library, "pip install --force-reinstall pyarrow"),
     "pillow": (_pillow, "pip install --force-reinstall pillow"),
+    "torch-pruning": (
+        lambda name: _extra(name, "taking channels out of a network", "structured"),
+        "pip install --force-reinstall torch-pruning",
+    ),
+    "onnx": (
+        lambda name: _extra(name, "writing a network for other runtimes", "export"),
+        "pip install --force-reinstall onnx",
+    ),
     "gpu": (_gpu, "mend torch first"),
     "disk": (_disk, "change to a folder that exists"),
     "terminal": (_terminal, "nothing depends on it"),

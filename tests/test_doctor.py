@@ -43,6 +43,17 @@ def test_no_broken_library_stops_it(monkeypatch, error):
     assert "To be mended: torch, " in text(found)
 
 
+@pytest.mark.parametrize(("name", "extra"), [("torch-pruning", "structured"), ("onnx", "export")])
+def test_an_extra_that_is_absent_is_a_note(monkeypatch, name, extra):
+    def absent(module):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(doctor, "import_module", absent)
+    check = one(name)
+    assert check.ok is None
+    assert check.advice == f"pip install 'datapruner[{extra}]'"
+
+
 def test_ffcv_that_is_absent_and_ffcv_that_does_not_load(monkeypatch):
     def absent(name):
         raise ModuleNotFoundError("No module named 'ffcv'", name="ffcv")

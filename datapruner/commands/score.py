@@ -53,7 +53,8 @@ def score(
         scorers: names, with options behind a colon, such as el2n:window=5; see `scorers`.
         out: folder for scores.parquet and report.html; default runs/NAME.
         seeds: runs to train; the table has their mean and standard error.
-        encoder: network whose features `prototypes` and its kin read, such as torchvision:resnet18;
+        encoder: untrained network whose features `prototypes` and its kin read, a baseline such as
+            torchvision:resnet18; for one with weights `embed` first, and give --embedding;
             default the one that was trained for the scores.
         embedding: folder that `embed` wrote, to be read instead.
     """

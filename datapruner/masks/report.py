@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..history import History
+from .diagnostics import weights_times_rows
 
 
 def density_report(
@@ -48,22 +49,20 @@ def density_report(
     }
 
 
-def average_active(history: History) -> float:
-    """Return the mean number of active parameters over the steps of a run (N̄ of Jin et al. 2025).
+def average_active(history: History, dense: int | None = None) -> float:
+    """Return the mean number of active parameters over the rows seen (N̄ of Jin et al. 2025).
+
+    Args:
+        history: of a run with masks.
+        dense: parameters of the network, for epochs without masks.
 
     Raises:
-        ValueError: the run had no masks.
+        UsageError: an epoch ran without masks and `dense` is not given.
 
     Example:
         >>> from datapruner.history import Epoch
         >>> first = Epoch(0, 10, 1, 0.1, 0.5, 0.5, active=100.0)
-        >>> average_active(History([first, Epoch(1, 20, 4, 0.2, 0.5, 0.5, active=20.0)]))
+        >>> average_active(History([first, Epoch(1, 40, 4, 0.2, 0.5, 0.5, active=20.0)]))
         40.0
     """
-    total, before = 0.0, 0
-    for epoch in history.epochs:
-        if epoch.active is None:
-            raise ValueError("the run had no masks, so all parameters were active")
-        total += epoch.active * (epoch.steps - before)
-        before = epoch.steps
-    return total / before
+    return weights_times_rows(history, dense) / history.examples
