@@ -227,7 +227,8 @@ def page(done: dict[str, dict], machine: str) -> str:
         lines += [
             "## With networks that have not seen the example",
             "",
-            f"`rho_loss` {h['rho_loss']:.3f}; the held-out loss itself {h['holdout_loss']:.3f}; "
+            f"`rho_loss` {h['rho_loss']:.3f}, wrong labels last as it means to; the held-out loss "
+            f"itself {h['holdout_loss']:.3f}; "
             f"the loss of the trained network in a clean pass {h['clean_loss_at_the_end']:.3f}.",
             "",
         ]
