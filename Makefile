@@ -89,7 +89,7 @@ test: install
 		{ echo "CI tests everything, and FFCV does not work here (see above)"; exit 1; };; esac
 	@$(MAKE) --no-print-directory lint types
 	@echo "Running the whole test suite"
-	@$(RUN)/python -m pytest
+	@$(RUN)/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed lint types
 	@echo "Running the fast tests"

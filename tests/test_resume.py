@@ -195,7 +195,9 @@ def scored(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_score_command_goes_on_to_the_same_table(how, scored, tmp_path):
     out = tmp_path / "out"
-    program = "import sys; from datapruner.cli import main; sys.exit(main())"
+    # a shell that starts its jobs in the background has them ignore SIGINT, and children inherit it
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program = heard + "import sys; from datapruner.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, *SCORE, "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
     deadline = time.monotonic() + 60
