@@ -143,7 +143,7 @@ def cost(held: dict[str, Cells]) -> list[str]:
         "## Cost of a step",
         "",
         f"resnet8 on the CIFAR-10 copy, batches of 128: processor time with cached logits over "
-        f"that without a teacher, {len(ratios)} pairs in turn on a busy machine: median "
+        f"that without a teacher, {len(ratios)} pairs in turn: median "
         f"{statistics.median(ratios):.3f}, {low:.3f} to {high:.3f}.",
         "",
     ]
