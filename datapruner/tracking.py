@@ -10,9 +10,6 @@ from typing import Any, Protocol
 
 from .errors import PrunerError, UsageError, suggest
 
-TRACKERS = ("tensorboard", "mlflow", "wandb")
-_INSTALL = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}
-
 
 class Tracker(Protocol):
     """What takes the log of finished runs; anything with this one method will do."""
@@ -165,12 +162,12 @@ def make_tracker(name: str, folder: Path) -> Tracker:
         datapruner.errors.UsageError: no tracker 'tensorbord'; did you mean 'tensorboard'?
     """
     if name not in _MADE:
-        raise UsageError(f"no tracker {name!r}; {suggest(name, TRACKERS)}")
+        raise UsageError(f"no tracker {name!r}; {suggest(name, _MADE)}")
     try:
         return _MADE[name](folder)
     except ImportError as error:
         raise PrunerError(
-            f"tracker {name!r} cannot be used ({error}); pip install {_INSTALL[name]}, or leave "
+            f"tracker {name!r} cannot be used ({error}); pip install {name}, or leave "
             "out --track: log.jsonl is written in any case"
         ) from None
 

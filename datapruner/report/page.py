@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from ..errors import UsageError, suggest
-from ..files import whole_file
 from ..provenance import refuse_other_data
 from . import formats
 from .agreement import agreement, seed_spread
 from .neighbours import neighbours_shown
 from .outcome import outcome
+from .rendering import render
 from .results import Result
 from .sections import kept_shown, scorers_shown
 from .sheets import sheets
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from ..data import Data
     from ..scores import Scores
     from ..selection import Selection
-
-_HERE = Path(__file__).parent
 
 
 def write_report(
@@ -80,34 +76,22 @@ def write_report(
     for name, selection in selections.items():
         made_for = selection.meta.get("fingerprint")
         refuse_other_data(f"selection {name!r}", made_for, selection.n, data)
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("template.html").render(
-        title=title,
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
-        facts=_facts(data, scores, selections, results),
-        notes=list(notes),
-        outcome=outcome(results or []),
-        scorers=scorers_shown(data, scores, selections) if scores is not None else [],
-        agreement=agreement(scores) if scores is not None else None,
-        spread=seed_spread(scores) if scores is not None else None,
-        stability=stability(scores) if scores is not None else None,
-        suspects=suspect_labels(data, scores) if scores is not None else None,
-        neighbours=neighbours_shown(data, neighbours),
-        kept=kept_shown(data, selections),
-        sheets=sheets(data, scores, by) if scores is not None and by and data.is_image else None,
-        provenance=_provenance(data, scores, selections, provenance),
-        formats=formats,
-    )
-    path = Path(path)
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-    return path
+    values = {
+        "title": title,
+        "facts": _facts(data, scores, selections, results),
+        "notes": list(notes),
+        "outcome": outcome(results or []),
+        "scorers": scorers_shown(data, scores, selections) if scores is not None else [],
+        "agreement": agreement(scores) if scores is not None else None,
+        "spread": seed_spread(scores) if scores is not None else None,
+        "stability": stability(scores) if scores is not None else None,
+        "suspects": suspect_labels(data, scores) if scores is not None else None,
+        "neighbours": neighbours_shown(data, neighbours),
+        "kept": kept_shown(data, selections),
+        "sheets": sheets(data, scores, by) if scores is not None and by and data.is_image else None,
+        "provenance": _provenance(data, scores, selections, provenance),
+    }
+    return render(Path(path), "template.html", values)
 
 
 def _pictures_by(scores: "Scores | None", wanted: str | None) -> str | None:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from . import formats
 from .arms import Estimate
 from .outcome import plus_minus
-from .sweep_arms import EQUAL, RANDOM_DATA, Arm, controls_of, full_arm, paired, pareto, told_apart
+from .sweep_arms import EQUAL, RANDOM_DATA, Arm, controls_of, full_arm, paired, told_apart
 
 _NEAR = 0.01  # of accuracy: what may be lost for a lower cost
 _COST = "cost.weights_examples"
+Gap = tuple[Estimate, Arm, Arm]
+"""How far an arm is above another, the arm, and the other."""
 
 
 def findings(arms: Sequence[Arm]) -> list[str]:
@@ -61,42 +63,34 @@ def difference(gap: Estimate) -> str:
     return f"{points} ± {100 * (gap.error or 0):.2f} points{sure} {side}"
 
 
-def _choosing(arms: Sequence[Arm]) -> list[str]:
-    """Say how scored subsets do beside random ones."""
+def _beside(arms: Sequence[Arm], control: str) -> tuple[list[Gap], int]:
+    """Return each arm beside its control of a kind, and how many are above it beyond doubt."""
     gaps = []
     for arm in arms:
-        other = controls_of(arm, arms).get(RANDOM_DATA)
+        other = controls_of(arm, arms).get(control)
         gap = None if other is None else paired(arm, other)
         if other is not None and gap is not None:
             gaps.append((gap, arm, other))
+    return gaps, sum(bool(gap.mean > 0 and told_apart(gap)) for gap, _, _ in gaps)
+
+
+def _choosing(arms: Sequence[Arm]) -> list[str]:
+    """Say how scored subsets do beside random ones."""
+    gaps, better = _beside(arms, RANDOM_DATA)
     if not gaps:
         return []
-    better = [one for one in gaps if one[0].mean > 0 and told_apart(one[0])]
     best, arm, other = max(gaps, key=lambda one: one[0].mean)
-    lead = (
-        f"{len(better)} of {len(gaps)} scored arms beat a random subset of their size beyond doubt"
-    )
+    lead = f"{better} of {len(gaps)} scored arms beat a random subset of their size beyond doubt"
     return [f"{lead}; the best of them, {arm.name}, is {difference(best)} {other.name}."]
 
 
 def _equal(arms: Sequence[Arm]) -> list[str]:
     """Say how arms on less data do beside all data for as many steps."""
-    gaps = []
-    for arm in arms:
-        other = controls_of(arm, arms).get(EQUAL)
-        gap = None if other is None else paired(arm, other)
-        if other is not None and gap is not None:
-            gaps.append((gap, arm, other))
+    gaps, better = _beside(arms, EQUAL)
     if not gaps:
         return []
-    better = [one for one in gaps if one[0].mean > 0 and told_apart(one[0])]
     best, arm, other = max(gaps, key=lambda one: one[0].mean)
-    lead = f"{len(better)} of {len(gaps)} arms on less data surely beat all data for as many steps"
+    lead = f"{better} of {len(gaps)} arms on less data surely beat all data for as many steps"
     return [
         f"{lead}, scoring counted; the best beside its own, {arm.name}, is {difference(best)} it."
     ]
-
-
-def front_names(arms: Sequence[Arm]) -> list[str]:
-    """Return the names of the Pareto front by active weights times examples."""
-    return [arm.name for arm in pareto(arms, _COST)]

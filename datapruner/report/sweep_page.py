@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..errors import PrunerError
-from ..files import read_json, whole_file, whole_folder
+from ..files import read_json, whole_folder
 from ..provenance import versions
 from ..results_table import Row, read_rows
 from . import formats
 from .outcome import plus_minus
+from .rendering import render
 from .sweep_arms import Arm, gather_arms, pareto
 from .sweep_charts import compact, key, styles_of
 from .sweep_figures import (
@@ -26,8 +26,6 @@ from .sweep_figures import (
 )
 from .sweep_findings import findings
 from .tables import Table
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -76,35 +74,24 @@ def write_sweep_report(folder: Path | str) -> Path:
     costs, maps = cost_figures(arms), heat_maps(arms)
     classes = [f for f in (class_figure(arms), worst_figure(arms), distortion_figure(arms)) if f]
     tables = {"arms": _arm_table(arms), "beside its controls": control_table(arms)}
-    environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("sweep.html").render(
-        title=f"{about['grid']['data']}: how little data and how few weights",
-        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
-        facts=_facts(arms, rows),
-        notes=_notes(rows, about),
-        findings=findings(arms),
-        arms=_shown(arms),
-        tables=tables,
-        costs=costs,
-        maps=maps,
-        classes=classes,
-        failed=[row for row in rows if row["status"] == "failed"],
-        provenance=_provenance(about),
-        formats=formats,
-    )
+    values = {
+        "title": f"{about['grid']['data']}: how little data and how few weights",
+        "facts": _facts(arms, rows),
+        "notes": _notes(rows, about),
+        "findings": findings(arms),
+        "arms": _shown(arms),
+        "tables": tables,
+        "costs": costs,
+        "maps": maps,
+        "classes": classes,
+        "failed": [row for row in rows if row["status"] == "failed"],
+        "provenance": _provenance(about),
+    }
     every = [*tables.values(), *(figure.table for figure in [*costs, *maps, *classes])]
     with whole_folder(home / "figures") as temporary:
         for table in every:
             (temporary / table.file_name).write_text(table.csv, encoding="utf-8")
-    with whole_file(home / "report.html") as temporary:
-        temporary.write_text(page, encoding="utf-8", errors="replace")
-    return home / "report.html"
+    return render(home / "report.html", "sweep.html", values)
 
 
 def _facts(arms: Sequence[Arm], rows: Sequence[Row]) -> list[tuple[str, str]]:
