@@ -115,15 +115,10 @@ def _record_one(
     checkpoints: Sequence[int],
     progress: Progress | None,
 ) -> Record:
-    from .training import make_loader, make_sampler, network
+    from .training import make_lesson, make_sampler, network
 
     sampler, fingerprints = make_sampler(run, data)
-    loader, loss = make_loader(data, run), None
-    if run.distill is not None:
-        from .teacher_words import taught
-
-        loss = taught(run, data, loader, sampler)
-        loader, fingerprints["teacher"] = loss.loader, loss.about["teacher"]
+    loader, lesson = make_lesson(run, data, sampler, fingerprints)
     run_id = run.id(**fingerprints)
     if path is not None and path.exists() and (not path.is_dir() or any(path.iterdir())):
         return _read(path, run_id, checkpoints)
@@ -147,7 +142,7 @@ def _record_one(
         loader,
         sampler,
         run,
-        loss=loss,
+        loss=lesson,
         masks=run.weights,
         observers=[listening],
         checkpoint=checkpoint,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from .checkpoint import load_tensors, load_weights, save_tensors
+from .checkpoint import load_tensors
 from .engine import fit
 from .files import read_json, write_json
 from .history import History
@@ -15,7 +15,7 @@ from .hooks import Masks, Progress
 from .masks.hold import GivenMasks
 from .run import Run
 from .timed_masks import TimedMasks, masks_of_zeros
-from .training import make_loader, make_sampler, network
+from .training import finish, finished, make_lesson, make_sampler, network
 
 if TYPE_CHECKING:
     from .data import Data
@@ -78,20 +78,13 @@ def train_last(
         run_id: what the checkpoint belongs to: the point's id.
         progress: see `fit`.
     """
-    sampler, _ = make_sampler(run, data)
-    loader, loss = make_loader(data, run), None
-    if run.distill is not None:
-        from .teacher_words import taught
-
-        loss = taught(run, data, loader, sampler)
-        loader = loss.loader
+    sampler, fingerprints = make_sampler(run, data)
+    loader, lesson = make_lesson(run, data, sampler, fingerprints)
     model = network(run, data, loader)
-    weights, seconds = folder / "model.safetensors", folder / "seconds.json"
-    if weights.exists():
-        sections, about = load_tensors(weights)
-        load_weights(model, sections["model"], folder)
+    seconds = folder / "seconds.json"
+    if (done := finished(folder, model)) is not None:
         took = read_json(seconds) if seconds.exists() else {"training": 0.0, "pruning": 0.0}
-        return Trained(model.eval(), History.from_rows(about["history"]), **took)
+        return Trained(model.eval(), done, **took)
     masks = inherited.masks or run.weights
     timed = None if masks is None else TimedMasks(masks)
     history = fit(
@@ -99,7 +92,7 @@ def train_last(
         loader,
         sampler,
         run,
-        loss=loss,
+        loss=lesson,
         masks=timed,
         start=inherited.start,
         checkpoint=folder / "checkpoint.safetensors",
@@ -109,7 +102,5 @@ def train_last(
     pruning, within = (0.0, 0.0) if timed is None else (timed.seconds, timed.in_steps)
     took = {"training": max(0.0, history.seconds - within), "pruning": pruning}
     write_json(seconds, took)
-    about = {"run": run_id, "history": history.rows()}
-    save_tensors(weights, {"model": model.state_dict()}, about)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    finish(folder, model, history, run_id)
     return Trained(model.eval(), history, **took)

@@ -28,6 +28,7 @@ from .samplers import RS2, Fixed, Sampler
 
 if TYPE_CHECKING:
     from .data import Data
+    from .distill import Lesson
 
 PHOTO_SIZE = 224
 
@@ -73,14 +74,9 @@ def train(
         data = open_data(run.data)
         test = open_data(run.data, "test") if test is None else test
     sampler, fingerprints = make_sampler(run, data)
-    loader, lesson = make_loader(data, run), None
-    if run.distill is not None:
-        from .teacher_words import taught
-
-        if loss is not None:
-            raise UsageError("loss and run.distill are both given; give one of them")
-        loss = lesson = taught(run, data, loader, sampler)
-        loader, fingerprints["teacher"] = lesson.loader, lesson.about["teacher"]
+    if loss is not None and run.distill is not None:
+        raise UsageError("loss and run.distill are both given; give one of them")
+    loader, lesson = make_lesson(run, data, sampler, fingerprints)
     run_id = run.id(**fingerprints)
     tester = None if test is None else make_loader(test, run, like=loader)
     model = network(run, data, loader)
@@ -88,16 +84,14 @@ def train(
         run.weights.check(model)
     # last of all, so that a word that is wrong leaves no folder behind
     folder = None if out is None else claim(out, "train", run_id, run, fingerprints)
-    if folder is not None and (folder / "model.safetensors").exists():
-        sections, about = load_tensors(folder / "model.safetensors")
-        load_weights(model, sections["model"], folder)
-        return model.eval(), History.from_rows(about["history"])
+    if folder is not None and (done := finished(folder, model)) is not None:
+        return model.eval(), done
     history = fit(
         model,
         loader,
         sampler,
         run,
-        loss=loss,
+        loss=loss if lesson is None else lesson,
         masks=run.weights,
         test=tester,
         checkpoint=None if folder is None else folder / "checkpoint.safetensors",
@@ -108,10 +102,50 @@ def train(
         if lesson is not None:
             write_json(folder / "distill.json", lesson.about)
         write_json(folder / "history.json", history.rows())
-        about = {"run": run_id, "history": history.rows()}
-        save_tensors(folder / "model.safetensors", {"model": model.state_dict()}, about)
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+        finish(folder, model, history, run_id)
     return model.eval(), history
+
+
+def make_lesson(
+    run: Run, data: "Data", sampler: Sampler, fingerprints: dict[str, str]
+) -> "tuple[Loader, Lesson | None]":
+    """Return the run's loader, and the loss of its teacher, None where it has none.
+
+    A teacher's fingerprint joins `fingerprints`, which the run's id hashes.
+
+    Raises:
+        UsageError: the teacher's word names nothing.
+        Refused: the teacher does not fit the data or the run.
+    """
+    loader = make_loader(data, run)
+    if run.distill is None:
+        return loader, None
+    from .teacher_words import taught
+
+    lesson = taught(run, data, loader, sampler)
+    fingerprints["teacher"] = lesson.about["teacher"]
+    return lesson.loader, lesson
+
+
+def finished(folder: Path, model: nn.Module) -> History | None:
+    """Give the network the weights of the finished run in a folder; None where none is.
+
+    Raises:
+        Refused: they are another network's.
+    """
+    path = folder / "model.safetensors"
+    if not path.exists():
+        return None
+    sections, about = load_tensors(path)
+    load_weights(model, sections["model"], folder)
+    return History.from_rows(about["history"])
+
+
+def finish(folder: Path, model: nn.Module, history: History, run_id: str) -> None:
+    """Write the weights and history that `finished` reads, and drop the checkpoint."""
+    about = {"run": run_id, "history": history.rows()}
+    save_tensors(folder / "model.safetensors", {"model": model.state_dict()}, about)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
 
 
 def make_sampler(run: Run, data: "Data") -> tuple[Sampler, dict[str, str]]:
