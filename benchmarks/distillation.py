@@ -17,18 +17,19 @@ import argparse
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from distillation_book import Book, share
+from distillation_cifar import cifar
 from distillation_figure import drawn
 from distillation_page import page
 from torch import nn
 
 import datapruner as dp
-from datapruner.files import read_json, write_json
 from datapruner.losses import Loss
 from datapruner.noise import with_labels
 from datapruner.seeds import generator
@@ -43,27 +44,6 @@ ROWS = [(0.05, 0.0), (0.05, 0.3), (0.1, 0.0), (0.01, 0.0), (0.002, 0.0)]  # kept
 FURTHER = [(1.0, 0.0), (0.3, 0.0), (0.05, 0.1), (0.05, 0.5), (0.01, 0.3), (0.1, 0.3)]
 WIDTHS = {"linear": (), "30": (30,), "100": (100,), "300-100": (300, 100), "1000-300": (1000, 300)}
 PARTS = ("cost", "sweep", "auto", "sizes", "kinds", "further", "cifar")
-CIFAR = dp.Run(model="resnet8", epochs=10)
-RULES = {"random": "random", "el2n": "top", "forgetting": "top", "ccs": "ccs"}
-
-
-class Book:
-    """Results by part, cell and seed, in one JSON file that is written after each run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.held = read_json(path) if path.exists() else {}
-
-    def value(self, part: str, cell: str, seed: int, work: Callable[[], float]) -> float:
-        """Return a result, made by `work` where it is not there yet."""
-        cells = self.held.setdefault(part, {}).setdefault(cell, {})
-        if str(seed) not in cells:
-            began = time.perf_counter()
-            cells[str(seed)] = round(work(), 5)
-            write_json(self.path, self.held)
-            took = time.perf_counter() - began
-            print(f"{part}: {cell}, seed {seed}: {cells[str(seed)]} ({took:.1f} s)", flush=True)
-        return cells[str(seed)]
 
 
 class Mnist:
@@ -147,10 +127,6 @@ def network(width: str, seed: int) -> nn.Module:
         for before, after in zip(sizes, sizes[1:], strict=False):
             layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
-
-
-def share(word: str) -> float | str:
-    return word if word == "auto" else float(word)
 
 
 def row(fraction: float, noise: float) -> str:
@@ -239,54 +215,6 @@ def _seconds(loader: dp.TensorLoader, order: torch.Tensor, run: dp.Run, loss: Lo
     began = time.process_time()
     dp.fit(model, loader, dp.Fixed(order), run, loss=loss)
     return time.process_time() - began
-
-
-def cifar(words: argparse.Namespace, book: Book) -> None:
-    """Cross four ways to choose with a teacher and without, on the CIFAR-10 copy."""
-    data, test = dp.open_data(words.cifar), dp.open_data(words.cifar, "test")
-    loader, home = dp.TensorLoader(data), words.out / "cifar"
-    tester = dp.TensorLoader(test, 1000, normalise=loader.normalise)
-    teacher, history = dp.train(CIFAR, data, test=test, out=home / "full")
-    book.value("cifar", "the teacher", 0, lambda: history.accuracy)
-    record = dp.record(data, CIFAR, home / "record")
-    scores = dp.score(record, ["el2n", "forgetting", "aum"], data=data)
-    by = {"random": "el2n", "ccs": "aum"}
-    cells = [(f, n) for f in (0.1, 0.3, 0.5) for n in RULES]
-    for seed in range(words.cifar_seeds):
-        student = partial(_student, loader, replace(CIFAR, seed=seed))
-        for weight in ("0", "auto", "0.5", "0.9", "1", "kept"):
-            for fraction, name in cells:
-                chosen = scores[by.get(name, name)]
-                kept = dp.keep(chosen, fraction, rule=RULES[name], labels=data.labels, seed=seed)
-                work = partial(_judged, tester, student, kept, teacher, weight)
-                book.value("cifar", f"{100 * fraction:g} % {name}: {weight}", seed, work)
-
-
-def _judged(
-    tester: dp.TensorLoader,
-    student: Callable[..., nn.Module],
-    kept: dp.Selection,
-    teacher: nn.Module,
-    weight: str,
-) -> float:
-    """Return the accuracy of a student, whose teacher may be one that saw the kept subset only."""
-    if weight == "kept":
-        teacher, weight = student(kept, None, first=1000), "0.5"
-    return dp.evaluate(student(kept, dp.Distill(teacher, share(weight))), tester)
-
-
-def _student(
-    loader: dp.TensorLoader,
-    run: dp.Run,
-    kept: dp.Selection,
-    loss: dp.Distill | None,
-    *,
-    first: int = 0,
-) -> nn.Module:
-    model = dp.make_model(run.model, 10, tuple(loader.x.shape[1:]), seed=run.seed + first)
-    lesson = loss and loss.bind(len(kept.indices) / kept.n, loader, kept.indices)
-    dp.fit(model, loader, dp.Fixed(kept, seed=run.seed), run, loss=lesson)
-    return model
 
 
 def main() -> None:

@@ -157,8 +157,10 @@ def cifar(held: dict[str, Cells]) -> list[str]:
     return [
         "## Does the choice of a subset still matter?",
         "",
-        f"The CIFAR-10 copy (WebP), resnet8, 10 epochs; the teacher itself: "
-        f"{text(cells, 'the teacher')}.",
+        "The CIFAR-10 copy (WebP). The student is resnet8 with half its channels, 10 epochs of "
+        "what is kept; scores come from one such run on everything. The teacher is resnet8 after "
+        f"30 epochs of everything, {text(cells, 'the teacher')}, its logits cached for the ten "
+        "views that all students see.",
         "",
         *table(["kept", *(HEADS.get(w, w) for w in used)], rows),
         "![accuracy of four ways to choose, with a teacher and without](distillation.svg)",
