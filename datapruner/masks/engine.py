@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import Refused, UsageError
 from ..losses import Loss, cross_entropy
@@ -17,6 +18,7 @@ from .hold import Held
 from .making import Recipe
 from .patterns import TRACED, pattern_named
 from .probe import Examples, Probe, calibration
+from .ranks import of_the_first
 from .report import density_report
 from .schedules import Timing, timing
 from .scope import Prunable, prunable
@@ -44,10 +46,14 @@ def attach(
     training that is done, in [0, 1]; `finalize()` at the end. What averages weights (EMA) takes
     `apply_masks(average, masks)` at the end, for an average still holds what was removed.
 
+    Under DistributedDataParallel every process attaches its `module` and makes the same calls, at
+    the same progress. The first process decides the masks of all, by its own examples where a
+    criterion needs some. Soft masks and learned scores, whose `pruning.forward` goes around that
+    wrapper, average the gradients over the processes themselves.
+
     Args:
         model: on its device; `pruning.forward(x)` is its output as masked now, which differs from
-            `model(x)` under soft masks and learned scores alone. Of one in DistributedDataParallel
-            its `module`: all ranks come to the same masks, for gradients are shared.
+            `model(x)` under soft masks and learned scores alone.
         optimizer: of its parameters.
         pruning: what is pruned, how, and when.
         loader: examples for what needs them: a loader of ours, or batches (x, y).
@@ -77,6 +83,8 @@ def attach(
     from .learned import LearnedScores
     from .soft import SoftMasks
 
+    if isinstance(model, DistributedDataParallel):
+        raise UsageError("masks go on the network inside DistributedDataParallel: its .module")
     recipe = Recipe.read(pruning.criterion, pruning.allocation, pruning.floor)
     when = timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
     scope = prunable(model, pruning.skip)
@@ -241,7 +249,7 @@ class Pruning:
 
     def _pruned(self, share: float) -> list[Tensor]:
         density = 1 - (1 - self.spec.density) * share
-        return self.recipe.kept(
+        kept = self.recipe.kept(
             self.probe,
             self.groups,
             density,
@@ -249,6 +257,7 @@ class Pruning:
             alive=self.kept,
             raw=self._sums or None,
         )
+        return of_the_first(kept)
 
     def _exchanged(self, share: float) -> list[Tensor]:
         weights = self.probe.weights()
@@ -258,9 +267,10 @@ class Pruning:
             by = {
                 n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in parameters.items()
             }
-        return exchanged(
+        kept = exchanged(
             self.groups, self.kept, weights, by, share, self.spec.floor, self.probe.seed, self.tick
         )
+        return of_the_first(kept)
 
     def _take(self) -> None:
         """Make masks of the kept units, to be held from now on."""

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from ..errors import UsageError
 from .counts import chosen
 from .engine import Pruning
+from .ranks import average, of_the_first
 from .soft import alone
 from .units import Group, gathered
 
@@ -62,8 +63,10 @@ class LearnedScores(Pruning):
     def before_step(self, progress: float) -> None:
         """Let the scores take their step, and the weights none."""
         if not self.learning:
+            average([parameter.grad for parameter in self.model.parameters()])
             super().before_step(progress)
             return
+        average([score.grad for score in self.scores])
         rate = self.optimizer.param_groups[0]["lr"]
         for score, speed in zip(self.scores, self.speeds, strict=True):
             if score.grad is not None:
@@ -116,7 +119,8 @@ class LearnedScores(Pruning):
             member = group.members[0]
             weight = self.model.get_parameter(member.name)
             raw[member.name] = (score.detach() / group.size)[member.units].expand(weight.shape)
-        return self.recipe.kept(self.probe, self.groups, density, share=share, raw=raw)
+        kept = self.recipe.kept(self.probe, self.groups, density, share=share, raw=raw)
+        return of_the_first(kept)
 
     def _first(self, group: Group) -> Tensor:
         """Return √(6 / inputs) · |w| / max |w|, with the norm of a unit for |w|."""

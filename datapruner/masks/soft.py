@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from ..errors import UsageError
 from .engine import Pruning
+from .ranks import average
 from .units import Group, Member
 
 
@@ -36,6 +37,12 @@ class SoftMasks(Pruning):
         """Return the logits (b, C) of the network under its soft masks."""
         logits: Tensor = functional_call(self.model, self._effective(), (x,))
         return logits
+
+    @torch.no_grad()
+    def before_step(self, progress: float) -> None:
+        """Share the gradients between processes; see `attach`."""
+        average([parameter.grad for parameter in self.model.parameters()])
+        super().before_step(progress)
 
     @torch.no_grad()
     def finish(self) -> None:
