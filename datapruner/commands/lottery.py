@@ -20,8 +20,8 @@ def lottery(
     /,
     rewind: str,
     rounds: int = 10,
-    rate: float = 0.2,
-    within: Literal["network", "layer"] = "network",
+    rate: float | str = 0.2,
+    within: Literal["network", "layer", "neuron"] = "network",
     classifier_rate: float | None = None,
     skip: str = "",
     out: str = "lottery",
@@ -33,29 +33,35 @@ def lottery(
 ) -> None:
     """Look for a winning ticket: train, prune, rewind, and again, round after round.
 
-    Each round removes a share of the weights that are left, of lowest magnitude, puts the others
-    back to what they were early in training, and trains again. With --keep or --rs2 the rounds are
-    trained on that share of the data. A lottery that is interrupted goes on from its folder, and
-    so does one that is given more rounds.
+    Each round removes weights of lowest magnitude, the same share of those that are left or as many
+    as --rate sap finds, puts the others back to what they were early in training, and trains again.
+    With --keep or --rs2 the rounds are trained on that share of the data, with --teacher by that
+    teacher. A lottery that is interrupted goes on from its folder, and so does one that is given
+    more rounds.
 
     Args:
         rewind: what the weights that are left go back to: 0 (the first weights), a share of the run
             such as 2%, steps such as 500steps, lr (the weights stay, the learning rate starts
             again) or none.
         rounds: times that weights are removed.
-        rate: share of the weights left that a round removes.
-        within: rank the weights of the whole network together, or of each layer by itself.
+        rate: share of the weights left that a round removes; or sap, which removes as much as the
+            PQ index of the weights left allows, with numbers of its own as in sap:gamma=2 (gamma
+            above 1 prunes faster) or sap:p=1,q=2.
+        within: rank the weights of the whole network together, of each layer by itself, or with
+            sap of each neuron.
         classifier_rate: the classifier's own rate (with --within layer).
         skip: layers to leave whole: first, classifier, or patterns of names, with commas between.
         out: folder of the rounds.
     """
     from ..data import open_data
-    from ..masks.tickets import Rewind
+    from ..masks.removing import Removal
+    from ..masks.rewinding import Rewind
     from ..masks.tickets import lottery as work
 
     sampler = drawing.shared(teaching).spec()
-    run = run_of(training, data=data, sampler=sampler)
+    run = run_of(training, data=data, sampler=sampler, distill=teaching.spec())
     Rewind.read(rewind)
+    Removal.read(rate, within, classifier_rate)
     with Console() as console:
         opened = open_data(data, "train", download=opening.download, strict=opening.strict)
         test = open_test(data, opening, console)
