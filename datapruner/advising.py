@@ -14,7 +14,7 @@ from .grid import Grid
 from .grid_words import names_of
 from .results_table import Row
 from .run import Run
-from .sweep_forecast import timings
+from .sweep_forecast import timing_of
 from .sweep_plan import RANDOM_MASK
 from .sweep_points import Point
 from .sweep_shared import Site
@@ -198,5 +198,5 @@ def _seconds_an_epoch(site: Site, run: Run) -> float:
     trials = [Point(values, run.seed + i, "one epoch") for i in range(2)]
     for point in trials:
         run_point(site, point)
-    timed, _ = timings(site, trials[1:])
-    return max(timed[0][1], 1e-3) if timed else 1.0
+    timed = timing_of(site, trials[1])
+    return 1.0 if timed is None else max(timed[1], 1e-3)

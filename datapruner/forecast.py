@@ -1,21 +1,52 @@
-"""How long runs will take: a small cost model fitted to those that were timed."""
+"""How long runs will take: what they do, counted, times prices fitted to runs that were timed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from statistics import median
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .run import Run
 from .sampler_specs import InfoBatchSpec
-
-if TYPE_CHECKING:
-    from .sweep_points import Point
-    from .sweep_shared import Site
+from .weight_specs import WeightPruning
 
 BELOW = 0.65  # share of the examples whose loss is below the mean, of which InfoBatch leaves out
-TERMS = ("operations", "steps", "masked steps", "distilled examples", "runs")
+SCATTER = 0.05  # relative; how far two timings of the same work are apart on a machine in use
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does, in the parts that time is spent on.
+
+    Attributes:
+        operations: of training, in billions.
+        steps: optimizer steps, each with its own overhead besides the operations.
+        epochs: each draws, and saves a checkpoint.
+        ranked: weights that are ranked at the changes of masks, in millions: a schedule makes so
+            many changes whatever the number of steps.
+        held: weights that are held at their masks after each step, in millions.
+        asked: operations of a teacher, in billions.
+        recorded: thousands of rows written into traces.
+        judged: operations of evaluation, in billions.
+        runs: 1: networks are made, data measured, results saved.
+
+    Example:
+        >>> Work(steps=3).steps
+        3
+    """
+
+    operations: float = 0.0
+    steps: float = 0.0
+    epochs: float = 0.0
+    ranked: float = 0.0
+    held: float = 0.0
+    asked: float = 0.0
+    recorded: float = 0.0
+    judged: float = 0.0
+    runs: float = 1.0
+
+
+USUAL = Work(0.012, 0.001, 0.02, 0.14, 0.001, 0.012, 0.003, 0.02, 0.2)  # seconds on a CPU core
 
 
 def planned(run: Run, fraction: float, n: int) -> tuple[int, int]:
@@ -30,9 +61,7 @@ def planned(run: Run, fraction: float, n: int) -> tuple[int, int]:
         >>> planned(Run(epochs=2, batch_size=32), 0.1, 1000)
         (200, 8)
     """
-    size = max(1, round(fraction * n))
-    if isinstance(run.sampler, InfoBatchSpec):
-        size = round(n * (1 - run.sampler.ratio * BELOW * run.sampler.delta))
+    size = _drawn(run, fraction, n)
     a_pass = -(-size // run.batch_size)
     if not run.steps:
         return size * run.epochs, a_pass * run.epochs
@@ -40,87 +69,80 @@ def planned(run: Run, fraction: float, n: int) -> tuple[int, int]:
     return whole * size + min(rest * run.batch_size, size), run.steps
 
 
-@dataclass(frozen=True)
-class Forecast:
-    """Seconds of a run as a sum over what it does, each with its price: see `TERMS`.
+def _drawn(run: Run, fraction: float, n: int) -> int:
+    """Return the examples of an epoch."""
+    if isinstance(run.sampler, InfoBatchSpec):
+        return round(n * (1 - run.sampler.ratio * BELOW * run.sampler.delta))
+    return max(1, round(fraction * n))
+
+
+def epochs_of(run: Run, fraction: float, n: int) -> int:
+    """Return the epochs that a run takes, whose budget may be in steps.
 
     Example:
-        >>> model = Forecast.fit([((1.0, 10.0, 0.0, 0.0, 1.0), 2.0)])
-        >>> round(model.seconds((2.0, 20.0, 0.0, 0.0, 2.0)), 3)
-        4.0
+        >>> epochs_of(Run(steps=10, batch_size=32), 0.1, 1000)
+        3
+    """
+    return -(-run.steps // -(-_drawn(run, fraction, n) // run.batch_size)) or run.epochs
+
+
+def rankings(pruning: WeightPruning, steps: int) -> int:
+    """Return how often a run of so many steps ranks the weights that it prunes.
+
+    Example:
+        >>> rankings(WeightPruning(0.1), 1000), rankings(WeightPruning(0.1), 10)
+        (61, 7)
+    """
+    from .masks.criteria import criterion_named
+    from .masks.schedules import timing
+
+    when = timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
+    changes = min(when.last, 1 + int((when.end - when.begin) * steps))
+    return changes * criterion_named(pruning.criterion).rounds
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds of a run as a sum over what it does, each part with its price.
+
+    Attributes:
+        prices: seconds of one of each part.
+
+    Example:
+        >>> model = Forecast.fit([(Work(operations=10, steps=100), 2.0)])
+        >>> 2 < model.seconds(Work(operations=20, steps=200)) < 4
+        True
     """
 
-    prices: tuple[float, ...]
+    prices: Work
 
     @classmethod
-    def fit(cls, timed: Sequence[tuple[Sequence[float], float]]) -> "Forecast":
+    def fit(cls, timed: Iterable[tuple[Work, float]]) -> "Forecast":
         """Fit the prices, none below 0, so that relative errors are small.
 
-        With fewer runs than prices, only as many prices are used, operations and steps first.
+        Runs that do the same count once, by their median. What the runs leave open, because too few
+        were timed or none that has masks, say, follows the usual prices at the pace of this
+        machine: each price is drawn to them by as much as its own size is worth against `SCATTER`.
 
         Args:
-            timed: (terms, seconds) of runs.
+            timed: what runs did, and their seconds; at least one.
         """
         from scipy.optimize import nnls
 
-        terms = np.array([one for one, _ in timed], dtype=np.float64)
-        seconds = np.maximum([took for _, took in timed], 1e-6)
-        distinct = len({tuple(one) for one, _ in timed})
-        used = [place for place in range(terms.shape[1]) if terms[:, place].any()][:distinct]
-        scale = np.maximum(np.abs(terms[:, used]).max(0), 1e-12)
-        rows = terms[:, used] / scale / seconds[:, None]
-        found, _ = nnls(rows, np.ones(len(rows)))
-        prices: NDArray[np.float64] = np.zeros(terms.shape[1])
-        prices[used] = found / scale
-        return cls(tuple(float(price) for price in prices))
+        same: dict[Work, list[float]] = {}
+        for work, took in timed:
+            same.setdefault(work, []).append(took)
+        seconds = np.maximum([median(took) for took in same.values()], 1e-6)
+        usual = np.array(astuple(USUAL))
+        rows = np.array([astuple(work) for work in same]) * usual / seconds[:, None]
+        pace = 1 / np.median(rows.sum(1))
+        towards = SCATTER * np.eye(len(usual)) / pace
+        found, _ = nnls(
+            np.concatenate([rows, towards]),
+            np.concatenate([np.ones(len(rows)), np.full(len(usual), SCATTER)]),
+        )
+        return cls(Work(*(found * usual).tolist()))
 
-    def seconds(self, terms: Sequence[float]) -> float:
+    def seconds(self, work: Work) -> float:
         """Return what a run will take."""
-        return float(np.dot(self.prices, terms))
-
-
-def terms_of(site: "Site", point: "Point", counted: Mapping[str, Any] | None = None) -> list[float]:
-    """Return what training a point does, in the order of `TERMS`.
-
-    Args:
-        site: where.
-        point: which.
-        counted: its counted training cost, where it has been run; else it is planned.
-    """
-    run = point.run
-    examples, steps = planned(run, point.get("fraction"), site.n)
-    if counted is not None:
-        examples, steps = counted["examples"], counted["steps"]
-    flops, _ = site.counted(run)
-    masked = steps if run.weights is not None or point.first is not None else 0
-    distilled = examples if run.distill is not None else 0
-    return [flops.step * examples / 1e9, float(steps), float(masked), float(distilled), 1.0]
-
-
-def terms_before(site: "Site", point: "Point") -> dict[str, list[float]]:
-    """Return, by an id, what the runs before a point do; points with the same id share them."""
-    runs = {"scoring": (point.scoring, 1.0), "teaching": (point.teaching, 1.0)}
-    runs["first"] = (point.first, point.first_fraction)
-    out = {}
-    for stage, (run, fraction) in runs.items():
-        if run is None:
-            continue
-        examples, steps = planned(run, fraction, site.n)
-        flops, _ = site.counted(run)
-        masked = steps if run.weights is not None else 0
-        key = f"{stage} {run.id(data=site.pool.fingerprint)} {fraction}"
-        out[key] = [flops.step * examples / 1e9, float(steps), float(masked), 0.0, 1.0]
-    return out
-
-
-def steps_in_all(site: "Site", point: "Point") -> tuple[int, int]:
-    """Return the steps of a point with those of the run that scores for it, and of all data."""
-    run = point.run
-    _, own = planned(run, point.get("fraction"), site.n)
-    _, whole = planned(
-        Run(epochs=run.epochs, steps=run.steps, batch_size=run.batch_size), 1, site.n
-    )
-    before = 0
-    if point.scoring is not None:
-        before += planned(point.scoring, 1.0, site.n)[1]
-    return own + before, whole
+        return float(np.dot(astuple(self.prices), astuple(work)))

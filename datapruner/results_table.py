@@ -64,6 +64,7 @@ _MEASURED = (
     "pruning_seconds",
     "judging_seconds",
     "own_seconds",
+    "own_processor_seconds",
     "peak_memory",
     "threads",
 )

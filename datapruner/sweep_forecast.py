@@ -1,13 +1,18 @@
-"""What a sweep will take: the points that have been timed, and by them the others."""
+"""What a sweep will take: the runs that have been timed, and by them the others."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from .files import read_json
-from .forecast import Forecast, terms_before, terms_of
-from .sweep_points import Point
+from .forecast import Forecast, Work, epochs_of, planned, rankings
+from .masks.criteria import criterion_named
+from .run import Run
+from .sweep_points import Earlier, Point
 from .sweep_shared import Site
 from .sweep_work import outcome_of
+
+Timed = tuple[Work, float]
 
 
 @dataclass(frozen=True)
@@ -40,54 +45,105 @@ def foretell(
         plan: the points.
         time_steps: where no point has been run, times the training of one on everything.
     """
-    timed, left = timings(site, plan)
-    basis = f"from {len(timed)} timed points"
-    if not timed and plan:
-        first = plan[0]
-        everything = Point(
-            {
-                k: v
-                for k, v in first.values.items()
-                if k in ("model", "epochs", "steps", "batch_size", "image_size")
-            },
-            first.seed,
-        )
-        timed = [(terms_of(site, everything), time_steps(site, first))]
+    timed = [timing_of(site, point) for point in plan]
+    shared = {one.place: one for point in plan for one in point.before(site.pool.fingerprint)}
+    made = {place: _seconds_of(site, one) for place, one in shared.items()}
+    known = [one for one in timed if one is not None]
+    basis = f"from {len(known)} timed points"
+    if not known and plan:
+        plain = replace(plan[0].run, sampler=None, weights=None, distill=None)
+        known = [(_training(site, plain, 1.0), time_steps(site, plan[0]))]
         basis = "from a few timed steps"
-    model = Forecast.fit(timed)
-    each = [
-        model.seconds(terms_of(site, point)) if todo else None
-        for point, todo in zip(plan, left, strict=True)
-    ]
-    before: dict[str, float] = {}
-    for point, todo in zip(plan, left, strict=True):
-        if todo:
-            before |= {
-                key: model.seconds(terms) for key, terms in terms_before(site, point).items()
-            }
-    done = {
-        f"{kind} {note.stem}"
-        for kind, folder in _FOLDERS.items()
-        for note in (site.shared / folder).glob("*.json")
-        if read_json(note).get("done")
-    }
-    shared = sum(took for key, took in before.items() if " ".join(key.split()[:2]) not in done)
-    return Foretold(each, shared, basis)
+    known += [(work_before(site, shared[place]), took) for place, took in made.items() if took]
+    if not known:
+        return Foretold([], 0.0, basis)
+    model = Forecast.fit(known)
+    left = [point for point, done in zip(plan, timed, strict=True) if done is None]
+    needed = {one.place for point in left for one in point.before(site.pool.fingerprint)}
+    return Foretold(
+        [
+            model.seconds(work_of(site, point)) if done is None else None
+            for point, done in zip(plan, timed, strict=True)
+        ],
+        sum(model.seconds(work_before(site, shared[p])) for p in needed if made[p] is None),
+        basis,
+    )
 
 
-def timings(
-    site: Site, plan: Sequence[Point]
-) -> tuple[list[tuple[list[float], float]], list[bool]]:
-    """Return (terms, seconds) of the points that have been run, and which have not."""
-    timed, left = [], []
-    for point in plan:
-        outcome = outcome_of(site.out / "points" / point.id(site.pool.fingerprint))
-        todo = outcome is None or outcome["status"] != "done"
-        left.append(todo)
-        if outcome is not None and not todo:
-            terms = terms_of(site, point, outcome["cost"]["training"])
-            timed.append((terms, float(outcome["measured"]["own_seconds"])))
-    return timed, left
+def timing_of(site: Site, point: Point) -> Timed | None:
+    """Return what a point did and its seconds; None where it has not been run to its end."""
+    outcome = outcome_of(site.out / "points" / point.id(site.pool.fingerprint))
+    if outcome is None or outcome["status"] != "done":
+        return None
+    work = work_of(site, point, outcome["cost"]["training"])
+    return work, float(outcome["measured"]["own_seconds"])
 
 
-_FOLDERS = {"scoring": "records", "teaching": "teachers"}
+def work_of(site: Site, point: Point, counted: Mapping[str, Any] | None = None) -> Work:
+    """Return what a point does, without what it shares.
+
+    Args:
+        site: where.
+        point: which.
+        counted: its counted training cost, where it has been run; else it is planned.
+    """
+    run, fraction = point.run, point.get("fraction")
+    given = point.first is not None and point.get("order") not in ("data first", "dense first")
+    work = _training(site, run, fraction, counted, given_masks=given)
+    flops, _ = site.counted(run)
+    judged = len(site.held) + (0 if site.test is None else int(site.test.readable.sum()))
+    work = replace(work, judged=flops.forward * judged / 1e9)
+    if run.distill is None or run.distill.weight == 0:
+        return work
+    examples = planned(run, fraction, site.n)[0] if counted is None else counted["examples"]
+    teacher, _ = site.counted(point.teaching or run)
+    return replace(work, asked=teacher.forward * examples / 1e9)
+
+
+def work_before(site: Site, earlier: Earlier) -> Work:
+    """Return what a run that points share does."""
+    run = earlier.run
+    work = _training(site, run, earlier.fraction)
+    if not earlier.recorded:
+        return work
+    flops, _ = site.counted(run)
+    rows = site.n * epochs_of(run, 1.0, site.n)
+    clean = site.n * max(1, len(run.clean_epochs))  # without any said, there is one
+    return replace(work, recorded=(rows + clean) / 1e3, judged=flops.forward * clean / 1e9)
+
+
+def _training(
+    site: Site,
+    run: Run,
+    fraction: float,
+    counted: Mapping[str, Any] | None = None,
+    *,
+    given_masks: bool = False,
+) -> Work:
+    """Return what training takes, its masks with it."""
+    examples, steps = planned(run, fraction, site.n)
+    if counted is not None:
+        examples, steps = counted["examples"], counted["steps"]
+    flops, weights = site.counted(run)
+    ranked, held = 0.0, 0.0
+    if run.weights is not None:
+        held = weights * steps / 1e6
+        changes = 0 if given_masks else rankings(run.weights, steps)
+        ranked = weights * changes / 1e6
+        if criterion_named(run.weights.criterion).data:
+            examples += changes * min(run.weights.examples or site.n, round(fraction * site.n))
+    return Work(
+        operations=flops.step * examples / 1e9,
+        steps=steps,
+        epochs=epochs_of(run, fraction, site.n),
+        ranked=ranked,
+        held=held,
+    )
+
+
+def _seconds_of(site: Site, earlier: Earlier) -> float | None:
+    """Return what a run that points share took; None where it has not been made."""
+    folder = site.shared / earlier.place
+    note = folder.with_name(f"{folder.name}.json")
+    said = read_json(note) if note.exists() else {}
+    return float(said["seconds"]) if said.get("done") else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import UsageError
+from .forecast import planned
 from .grid import Grid
 from .grid_words import DEFAULTS, OWN, STAGES, Keep, read_keep, short_name
 from .sweep_points import Point, Values
@@ -121,10 +122,19 @@ def controls(point: Point) -> list[Point]:
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps of a point with those of the runs before it, and of all data by themselves."""
+    """Steps of a point with those of the run that scores for it, and of all data by themselves."""
 
     steps: int
     full: int
+
+    @classmethod
+    def of(cls, point: Point, n: int) -> "Budget":
+        """Count them, where n examples may be trained on."""
+        run = point.run
+        _, own = planned(run, point.get("fraction"), n)
+        _, full = planned(replace(run, sampler=None), 1.0, n)
+        scoring = 0 if point.scoring is None else planned(point.scoring, 1.0, n)[1]
+        return cls(own + scoring, full)
 
 
 def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point | None:
@@ -150,11 +160,20 @@ def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point
 
 
 def shown_settings(grid: Grid) -> set[str]:
-    """Return the settings that differ between points, which are what arms are named by."""
-    seen: dict[str, set[str]] = {name: {repr(value)} for name, value in grid.base.items()}
-    for axes in grid.grids:
-        for name, values in axes.items():
-            seen.setdefault(name, set()).update(map(repr, values))
+    """Return the settings that differ between points, which are what arms are named by.
+
+    Example:
+        >>> parts = [{"lr": [0.2]}, {"batch_size": [32]}]  # the other has the default of each
+        >>> own = shown_settings(Grid.from_dict({"data": "digits", "grid": parts})) - set(_NAMED)
+        >>> sorted(own)
+        ['batch_size', 'lr']
+    """
+    default: dict[str, Any] = {**DEFAULTS, **grid.base}
+    names = {name for axes in grid.grids for name in axes}
+    seen = {
+        name: {repr(value) for axes in grid.grids for value in axes.get(name, [default.get(name)])}
+        for name in names
+    }
     return {name for name, values in seen.items() if len(values) > 1} | set(_NAMED)
 
 

@@ -17,6 +17,23 @@ _RUN = {f.name for f in fields(Run)}
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A run that points need before their own, made once for all of them.
+
+    Attributes:
+        place: its folder within what a sweep shares; a .json beside it says what it took.
+        run: what is trained.
+        fraction: share of the data that it looks at.
+        recorded: whether it is recorded, to score by.
+    """
+
+    place: str
+    run: Run
+    fraction: float = 1.0
+    recorded: bool = False
+
+
+@dataclass(frozen=True)
 class Point:
     """One run of a sweep: settings that have an effect, by their whole names, and a seed.
 
@@ -98,6 +115,30 @@ class Point:
         if self.get("mask_on") == "all" or self.get("order") in ("weights first", "dense first"):
             return 1.0
         return float(self.get("fraction" if self.get("mask_on") == "same" else "mask_fraction"))
+
+    def before(self, data: str) -> list[Earlier]:
+        """Return the runs that this one needs before its own, on data of this fingerprint."""
+        found = (self.recorded(data), self.teacher(data), self.start(data))
+        return [one for one in found if one is not None]
+
+    def recorded(self, data: str) -> Earlier | None:
+        """Return `scoring`, and where it lies."""
+        run = self.scoring
+        return None if run is None else Earlier(f"records/{run.id(data=data)}", run, recorded=True)
+
+    def teacher(self, data: str) -> Earlier | None:
+        """Return `teaching`, and where it lies."""
+        run = self.teaching
+        return None if run is None else Earlier(f"teachers/{run.id(data=data)}", run)
+
+    def start(self, data: str) -> Earlier | None:
+        """Return `first`, and where it lies; whatever its subset is called, it counts by its id."""
+        run = self.first
+        if run is None:
+            return None
+        mark = self.selection_id(data, mask=True) if isinstance(run.sampler, KeepSpec) else ""
+        name = digest([run.id(data=data, selection=mark)])
+        return Earlier(f"first/{name}", run, self.first_fraction)
 
     def _stage(self, stage: str, own: Mapping[str, Any]) -> Run:
         """Return the run of another stage: the point's own training with settings of the stage."""

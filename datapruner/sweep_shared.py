@@ -23,7 +23,7 @@ from .provenance import fingerprint
 from .run import Run
 from .sampler_specs import KeepSpec
 from .sharing import once
-from .sweep_points import Point, digest
+from .sweep_points import Point
 from .traces import TRACES
 
 if TYPE_CHECKING:
@@ -130,13 +130,12 @@ def set_aside(data: "Data", share: float) -> tuple["Data", torch.Tensor]:
 
 def scored(site: Site, point: Point, keep: Keep) -> tuple[np.ndarray, Spent]:
     """Return the scores (n,) of a recorded run, and what recording and scoring took."""
-    run = point.scoring
-    assert run is not None
     refuse_unfed(keep.scorer)
-    name = run.id(data=site.pool.fingerprint)
-    folder = site.shared / "records" / name
-    said = once(folder, lambda: _record(site, run, folder))
-    file = site.shared / "scores" / f"{keep.scorer}-{name}.npy"
+    earlier = point.recorded(site.pool.fingerprint)
+    assert earlier is not None
+    folder = site.shared / earlier.place
+    said = once(folder, lambda: _record(site, earlier.run, folder))
+    file = site.shared / "scores" / f"{keep.scorer}-{folder.name}.npy"
     also = once(file.with_suffix(""), lambda: _score(site, keep.scorer, folder, file))
     cost = Cost(**said["cost"])
     return np.load(file, allow_pickle=False), Spent(cost, said["seconds"] + also["seconds"])
@@ -225,27 +224,26 @@ def subset(site: Site, point: Point, *, mask: bool = False) -> tuple[Path, Spent
     return folder, spent, float(once(folder, work)["seconds"])
 
 
-def taught(site: Site, run: Run) -> tuple[Path, Spent]:
-    """Return the folder of a trained teacher, and what it took."""
-    folder = site.shared / "teachers" / run.id(data=site.pool.fingerprint)
-    return _trained(site, run, folder, "teacher, ")
+def taught(site: Site, point: Point) -> tuple[Path, Spent]:
+    """Return the folder of a point's trained teacher, and what it took."""
+    earlier = point.teacher(site.pool.fingerprint)
+    assert earlier is not None
+    folder = site.shared / earlier.place
+    return folder, _trained(site, earlier.run, folder, "teacher, ")
 
 
 def started(site: Site, point: Point) -> tuple[Path, Spent, Spent, float]:
     """Return the folder of a point's first run; what it took, scoring for it, and selecting."""
-    run = point.first
-    assert run is not None
-    scoring, selecting, mark = Spent(), 0.0, ""
+    earlier = point.start(site.pool.fingerprint)
+    assert earlier is not None
+    folder, run, scoring, selecting = site.shared / earlier.place, earlier.run, Spent(), 0.0
     if isinstance(run.sampler, KeepSpec):
         kept, scoring, selecting = subset(site, point, mask=True)
-        mark = point.selection_id(site.pool.fingerprint, mask=True)
         run = replace(run, sampler=KeepSpec(str(kept)))
-    folder = site.shared / "first" / digest([run.id(data=site.pool.fingerprint, selection=mark)])
-    where, spent = _trained(site, run, folder, "first run, ")
-    return where, spent, scoring, selecting
+    return folder, _trained(site, run, folder, "first run, "), scoring, selecting
 
 
-def _trained(site: Site, run: Run, folder: Path, text: str) -> tuple[Path, Spent]:
+def _trained(site: Site, run: Run, folder: Path, text: str) -> Spent:
     from .training import train
 
     def work() -> dict[str, Any]:
@@ -253,4 +251,4 @@ def _trained(site: Site, run: Run, folder: Path, text: str) -> tuple[Path, Spent
         return {"cost": asdict(site.cost(run, history))}
 
     said = once(folder, work)
-    return folder, Spent(Cost(**said["cost"]), said["seconds"])
+    return Spent(Cost(**said["cost"]), said["seconds"])

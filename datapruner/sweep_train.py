@@ -12,6 +12,7 @@ from .engine import fit
 from .files import read_json, write_json
 from .history import History
 from .hooks import Masks, Progress
+from .loaders import Loader
 from .masks.hold import GivenMasks
 from .run import Run
 from .timed_masks import TimedMasks, masks_of_zeros
@@ -52,9 +53,10 @@ class Inherited:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, its history, and the seconds by phase."""
+    """A trained network, the loader that it was trained on, its history, and seconds by phase."""
 
     model: nn.Module
+    loader: Loader
     history: History
     training: float
     pruning: float
@@ -84,7 +86,7 @@ def train_last(
     seconds = folder / "seconds.json"
     if (done := finished(folder, model)) is not None:
         took = read_json(seconds) if seconds.exists() else {"training": 0.0, "pruning": 0.0}
-        return Trained(model.eval(), done, **took)
+        return Trained(model.eval(), loader, done, **took)
     masks = inherited.masks or run.weights
     timed = None if masks is None else TimedMasks(masks)
     history = fit(
@@ -103,4 +105,4 @@ def train_last(
     took = {"training": max(0.0, history.seconds - within), "pruning": pruning}
     write_json(seconds, took)
     finish(folder, model, history, run_id)
-    return Trained(model.eval(), history, **took)
+    return Trained(model.eval(), loader, history, **took)

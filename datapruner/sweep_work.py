@@ -19,7 +19,7 @@ from .sampler_specs import KeepSpec
 from .sharing import locked
 from .sweep_points import Point
 from .sweep_shared import Site, Spent, started, subset, taught
-from .sweep_train import Inherited, train_last
+from .sweep_train import Inherited, Trained, train_last
 from .training import make_loader
 
 PHASES = ("scoring", "selection", "teaching", "first", "training", "pruning", "judging")
@@ -70,8 +70,8 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
     if isinstance(run.sampler, KeepSpec):
         kept, spent["scoring"], seconds["selection"] = subset(site, point)
         run = replace(run, sampler=KeepSpec(str(kept)))
-    if (teaching := point.teaching) is not None:
-        teacher, spent["teaching"] = taught(site, teaching)
+    if point.teaching is not None:
+        teacher, spent["teaching"] = taught(site, point)
         assert run.distill is not None
         run = replace(run, distill=replace(run.distill, teacher=str(teacher)))
     before = None
@@ -80,17 +80,17 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
         seconds["selection"] += selecting
         if "scoring" not in spent:  # the same recorded run serves both
             spent["scoring"] = scoring
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     show = site.progress(f"{point.arm}, seed {point.seed}: ")
     inherited = Inherited.of(before, point.get("order"))
     last = train_last(run, site.pool, inherited, folder / "run", folder.name, show)
-    model, history = last.model, last.history
     seconds["training"], seconds["pruning"] = last.training, last.pruning
     judged = time.perf_counter()
-    found = _judge(site, run, model)
+    found = _judge(site, run, last)
     seconds["judging"] = time.perf_counter() - judged
+    ours = sum(seconds[phase] for phase in ("training", "pruning", "judging"))
     seconds |= {phase: one.seconds for phase, one in spent.items()}
-    own = site.cost(run, history)
+    own = site.cost(run, last.history)
     costs = {phase: one.cost for phase, one in spent.items()} | {"training": own}
     if run.distill is not None and run.distill.weight != 0 and point.teaching is not None:
         flops, weights = site.counted(point.teaching)  # it is asked for every row that is seen
@@ -98,22 +98,24 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
         costs["teaching"] = costs["teaching"] + asked
     return {
         **found,
-        "history": history.rows(),
+        "history": last.history.rows(),
         "cost": {phase: asdict(cost) for phase, cost in costs.items()},
         "total": asdict(total(list(costs.values()))),
         "measured": {
             **{f"{phase}_seconds": round(took, 4) for phase, took in seconds.items()},
             "seconds": round(sum(seconds.values()), 4),
-            "own_seconds": round(time.perf_counter() - began, 4),
+            # a call that went on with a killed one counts what that one had trained as well
+            "own_seconds": round(max(ours, time.perf_counter() - began), 4),
+            "own_processor_seconds": round(time.process_time() - worked, 4),
             "peak_memory": peak_memory(),
             "threads": torch.get_num_threads(),
         },
     }
 
 
-def _judge(site: Site, run: Run, model: nn.Module) -> Outcome:
+def _judge(site: Site, run: Run, last: Trained) -> Outcome:
     """Read the part set aside and the test split, once each."""
-    like = make_loader(site.pool, run)
+    model, like = last.model, last.loader
     found: Outcome = {"weights_left": _left(model)}
     if len(site.held):
         whole = make_loader(site.whole, run, like=like)

@@ -9,17 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from warnings import warn
 
 from .errors import PrunerError, Refused, UsageError
 from .files import read_json, write_json
-from .forecast import steps_in_all
 from .grid import Grid
 from .results_table import Row, row_of, settings_of, write_rows
 from .sweep_plan import Budget, equal_compute, points, shown_settings
 from .sweep_points import Point
 from .sweep_shared import Show, Site, refuse_unfed
 from .sweep_work import Outcome, outcome_of, run_point
-from .tracking import JsonLines, Tracker, make_tracker
+from .tracking import JsonLines, Logged, Tracker, check_tracker, log_run, make_tracker
 
 Say = Callable[[str], None]
 
@@ -101,8 +101,10 @@ def sweep(
         raise UsageError(f"jobs must be at least 1, not {jobs}")
     site = Site(grid, out, show=show)
     plan = planned_points(site, grid)
-    trackers = _trackers(track, site.out)
+    for name in track:
+        check_tracker(name)
     claim_sweep(site, grid)
+    trackers = _trackers(track, site.out)
     mine = plan[shard.i :: shard.n]
     try:
         if jobs == 1:
@@ -135,8 +137,7 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
             if keep.kind == "scored":
                 refuse_unfed(keep.scorer)
         if grid.controls:
-            budget = Budget(*steps_in_all(site, point))
-            control = equal_compute(point, budget, shown_settings(grid))
+            control = equal_compute(point, Budget.of(point, site.n), shown_settings(grid))
             if control is not None:
                 plan.setdefault(control.key, control)
     return list(plan.values())
@@ -168,20 +169,26 @@ def claim_sweep(site: Site, grid: Grid) -> None:
 
 
 def work(site: Site, plan: Sequence[Point], trackers: Sequence[Tracker], say: Say | None) -> None:
-    """Run points in order; one that another process is at is left to it."""
+    """Run points, the first seed of all before the second; one that another process has is left.
+
+    So there is soon something to look at, and a busy hour slows no arm alone.
+    """
 
     def then(point: Point, outcome: Outcome) -> None:
-        result = {k: v for k, v in _result(outcome).items() if v is not None}
-        settings = {"arm": point.arm, "seed": point.seed, **point.values}
-        if outcome["status"] == "failed":
-            settings["error"] = outcome["error"]
-        name = point.id(site.pool.fingerprint)
-        for tracker in trackers:
-            tracker.log(name, settings, outcome.get("history", []), result)
+        run = Logged(
+            point.id(site.pool.fingerprint),
+            {"arm": point.arm, "seed": point.seed, **point.values},
+            outcome.get("history", []),
+            {k: v for k, v in _result(outcome).items() if v is not None},
+            outcome["error"],
+        )
+        for line in log_run(trackers, run):
+            warn(line, stacklevel=2) if say is None else say(line)
         if say is not None:
             say(_line(point, outcome))
 
-    for point in plan:
+    seeds = list(dict.fromkeys(point.seed for point in plan))
+    for point in sorted(plan, key=lambda point: seeds.index(point.seed)):
         run_point(site, point, then=then)
 
 

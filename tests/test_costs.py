@@ -1,4 +1,4 @@
-"""Counted cost by hand, and the forecast of seconds from it."""
+"""Counted cost by hand."""
 
 import pytest
 import torch
@@ -6,9 +6,8 @@ from torch import nn
 
 import datapruner as dp
 from datapruner.costs import Cost, Flops, count_flops, flops_of, saves, total, training_cost
-from datapruner.forecast import Forecast, planned
 from datapruner.history import Epoch, History
-from datapruner.run import InfoBatchSpec, Run
+from datapruner.run import Run
 
 
 def test_operations_by_hand():
@@ -52,32 +51,3 @@ def test_active_weights_times_examples():
 def test_single_weights_save_nothing():
     assert not saves("weight")
     assert saves("2:4")
-
-
-def test_what_a_run_will_take():
-    assert planned(Run(epochs=3, batch_size=10), 1.0, 95) == (285, 30)
-    assert planned(Run(epochs=3, batch_size=10), 0.1, 95) == (30, 3)
-    assert planned(Run(steps=12, batch_size=10), 1.0, 95) == (115, 12)
-    run = Run(sampler=InfoBatchSpec(0.5), epochs=2, batch_size=10)
-    assert 100 < planned(run, 1.0, 95)[0] < 190
-
-
-def test_a_forecast_finds_the_prices():
-    prices = (0.5, 0.01, 0.03, 0.002, 0.4)
-    generator = torch.Generator().manual_seed(0)
-    work = [
-        (torch.rand(4, generator=generator) * torch.tensor([100.0, 500.0, 500.0, 900.0])).tolist()
-        + [1.0]
-        for _ in range(12)
-    ]
-    seconds = [sum(p * w for p, w in zip(prices, one, strict=True)) for one in work]
-    model = Forecast.fit(list(zip(work[:9], seconds[:9], strict=True)))
-    assert model.prices == pytest.approx(prices, rel=1e-3)
-    for one, took in zip(work[9:], seconds[9:], strict=True):
-        assert model.seconds(one) == pytest.approx(took, rel=1e-3)
-
-
-def test_one_timed_run_is_enough_for_a_guess():
-    model = Forecast.fit([((10.0, 100.0, 0.0, 0.0, 1.0), 5.0)])
-    assert model.seconds((20.0, 200.0, 0.0, 0.0, 1.0)) == pytest.approx(10.0)
-    assert min(model.prices) >= 0
