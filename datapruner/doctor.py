@@ -131,6 +131,9 @@ def _torchvision(name: str) -> Check:
 
 def _ffcv(name: str) -> Check:
     try:
+        from .ffcv.installed import leave_tbb
+
+        leave_tbb()  # importing ffcv starts numba's threads
         import_module("ffcv")
         import_module("ffcv.loader")
     except ImportError as error:

@@ -29,6 +29,9 @@ def why_no_ffcv() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            from datapruner.ffcv.installed import leave_tbb
+
+            leave_tbb()  # on which a process hangs at its end where there is one CPU
             import ffcv.loader  # noqa: F401 # only whether it loads
         except ImportError as error:
             return f"ffcv does not load: {error}; see `datapruner doctor`"

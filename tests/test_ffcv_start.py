@@ -91,6 +91,24 @@ def test_numba_leaves_tbb_which_leaks_unless_told_to_stay(chosen: str | None) ->
     assert "TBB" not in done.stderr
 
 
+ONE_CPU = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+from datapruner.doctor import checks
+assert any("ffcv" in check.name.lower() for check in checks())
+if not (child := os.fork()):
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+
+
+def test_a_process_that_forks_ends_where_there_is_one_cpu() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_CPU], timeout=240, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_slices_are_compiled_without_the_long_message_and_still_checked() -> None:
     usual = arrayobj.raise_with_shape_context
     with compiling.plain_errors():

@@ -65,9 +65,10 @@ def leave_tbb() -> None:
 
     numba takes TBB where it finds it, and OpenCV's Debian packages bring it. On TBB every call of
     parallel code leaves some 7 KB behind and makes all later calls slower: 0.1 ms at first, 2 ms
-    after 24,000 calls, which are a dozen epochs of FFCV on CIFAR-10 (numba issue 10556). FFCV
-    starts numba's threads when it is imported, so that they may have to be started again, on the
-    other layer; what was compiled before stays on TBB, which goes on working beside it.
+    after 24,000 calls, which are a dozen epochs of FFCV on CIFAR-10 (numba issue 10556); and where
+    there is one CPU, a process that has forked never ends (oneTBB issue 2056). FFCV starts numba's
+    threads when it is imported, so that they may have to be started again, on the other layer;
+    what was compiled before stays on TBB, which goes on working beside it.
     """
     if {"NUMBA_THREADING_LAYER", "NUMBA_THREADING_LAYER_PRIORITY"} & set(os.environ):
         return
