@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from .models import make_model as make_model
     from .recorder import Recorder as Recorder
     from .recording import record as record
+    from .rs2 import RS2 as RS2
     from .run import Run as Run
-    from .samplers import RS2 as RS2
     from .samplers import Fixed as Fixed
     from .scores import Scores as Scores
     from .scores import score as score
@@ -75,7 +75,7 @@ _HOME = {
     "cross_entropy": "losses",
     "make_model": "models",
     "Run": "run",
-    "RS2": "samplers",
+    "RS2": "rs2",
     "Fixed": "samplers",
     "Scores": "scores",
     "score": "scores",

@@ -22,9 +22,10 @@ from .loaders import Loader, TensorLoader, TorchLoader
 from .losses import Loss
 from .mixed import Mixed
 from .models import make_model
+from .rs2 import RS2
 from .run import Run
 from .sampler_specs import ByScoreSpec, InfoBatchSpec, KeepSpec, RS2Spec
-from .samplers import RS2, Fixed, Sampler
+from .samplers import Fixed, Sampler
 
 if TYPE_CHECKING:
     from .data import Data

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datapruner.errors import UsageError
-from datapruner.samplers import RS2, Fixed
+from datapruner.rs2 import RS2
+from datapruner.samplers import Fixed
 from datapruner.streams import Stream
 
 FRACTIONS = st.one_of(st.floats(0.01, 1), st.sampled_from([0.1, 0.3, 0.5, 0.6, 2 / 3, 0.9, 1.0]))

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from datapruner.errors import UsageError
-from datapruner.samplers import RS2, Fixed
+from datapruner.rs2 import RS2
+from datapruner.samplers import Fixed
 from datapruner.selection import Selection
 
 

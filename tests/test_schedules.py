@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import datapruner as dp
-from datapruner.samplers import RS2, Fixed
+from datapruner.rs2 import RS2
+from datapruner.samplers import Fixed
 from datapruner.step_count import steps
 from datapruner.streams import Stream
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import UsageError
-from ..samplers import RS2
+from ..rs2 import RS2
 from ..wrap import prune
 
 

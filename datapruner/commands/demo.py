@@ -129,7 +129,8 @@ def _results(
     """Train every arm with every seed."""
     from ..engine import fit
     from ..report import Result
-    from ..samplers import RS2, Fixed
+    from ..rs2 import RS2
+    from ..samplers import Fixed
     from ..training import make_loader, network
 
     results = []
