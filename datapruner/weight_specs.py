@@ -80,12 +80,12 @@ class WeightPruning:
             raise UsageError(f"temperature must be above 0, not {self.temperature}")
 
     def check(self, model: "nn.Module") -> None:
-        """Refuse what means nothing for this network, before any work; see `masks.engine.check`.
+        """Refuse what means nothing for this network, before any work; see `masks.attaching.check`.
 
         Raises:
             UsageError: a word that is not known, or what does not fit the network.
         """
-        from .masks.engine import check
+        from .masks.attaching import check
 
         check(model, self)
 
@@ -105,7 +105,7 @@ class WeightPruning:
         Raises:
             UsageError: they do not fit the network or the run.
         """
-        from .masks.engine import attach
+        from .masks.attaching import attach
 
         return attach(
             model,

@@ -147,15 +147,20 @@ WRONG = [
     ({"criterion": "movement", "schedule": "before"}, ["movement", "begin"]),
     ({"criterion": "learned", "schedule": "rigl"}, ["learned", "cubic"]),
     ({"criterion": "snip", "schedule": "soft"}, ["soft", "magnitude"]),
+    ({"criterion": "lookahead", "schedule": "soft"}, ["soft", "magnitude"]),
+    ({"pattern": "channel", "schedule": "soft"}, ["soft", "'row'"]),
     ({"allocation": "fc7=0.2"}, ["'fc7'", "no layer"]),
 ]
 
 
 @pytest.mark.parametrize(("options", "words"), WRONG)
 def test_what_cannot_be_is_refused_before_the_first_step(options, words, digits):
+    weights = dp.WeightPruning(**({"density": 0.1} | options))
     with pytest.raises(UsageError) as refused:
-        fitted(digits, dp.WeightPruning(**({"density": 0.1} | options)))
+        fitted(digits, weights)
     assert [word for word in words if word not in str(refused.value)] == []
+    with pytest.raises(UsageError):  # and before a folder is taken
+        weights.check(dp.make_model("mlp", digits.num_classes, digits.shape))
 
 
 def test_masks_of_another_pattern_are_not_taken_up(digits, tmp_path):

@@ -1,6 +1,7 @@
 """Weight masks: criterion x allocation x pattern x schedule, and the masks held while training."""
 
 from .allocation import ALLOCATIONS as ALLOCATIONS
+from .attaching import attach as attach
 from .controls import fresh as fresh
 from .controls import redrawn as redrawn
 from .controls import scratch as scratch
@@ -13,7 +14,6 @@ from .diagnostics import dead_units as dead_units
 from .diagnostics import silent_units as silent_units
 from .diagnostics import weights_times_rows as weights_times_rows
 from .engine import Pruning as Pruning
-from .engine import attach as attach
 from .export import exported as exported
 from .export import to_onnx as to_onnx
 from .hold import GivenMasks as GivenMasks

@@ -4,123 +4,26 @@ Hard masks change nothing of the network: parameters stay plain tensors, masked 
 them; see `Held`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from ..errors import Refused, UsageError
-from ..losses import Loss, cross_entropy
 from .exchange import exchanged
 from .hold import Held
 from .making import Recipe
-from .patterns import TRACED, pattern_named
-from .probe import Examples, Probe, calibration
+from .patterns import TRACED
+from .probe import Probe
 from .ranks import of_the_first
 from .report import density_report
-from .schedules import Timing, timing
-from .scope import Prunable, prunable
-from .units import Group, Scope, spread
+from .schedules import Timing
+from .scope import Prunable
+from .units import Group, spread
 
 if TYPE_CHECKING:
     from ..weight_specs import WeightPruning
-
-
-def attach(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    pruning: "WeightPruning",
-    *,
-    loader: Examples | None = None,
-    order: Tensor | None = None,
-    loss: Loss = cross_entropy,
-    weight_decay: float = 5e-4,
-    seed: int = 0,
-) -> "Pruning":
-    """Return the masks of a training loop; `fit(masks=...)` calls this itself.
-
-    In a loop of your own: `begin()` before the first step; `before_step(progress)` after the
-    backward pass and `after_step(progress)` after the optimizer's step, with the share of the
-    training that is done, in [0, 1]; `finalize()` at the end. What averages weights (EMA) takes
-    `apply_masks(average, masks)` at the end, for an average still holds what was removed.
-
-    Under DistributedDataParallel every process attaches its `module` and makes the same calls, at
-    the same progress. The first process decides the masks of all, by its own examples where a
-    criterion needs some. Soft masks and learned scores, whose `pruning.forward` goes around that
-    wrapper, average the gradients over the processes themselves.
-
-    Args:
-        model: on its device; `pruning.forward(x)` is its output as masked now, which differs from
-            `model(x)` under soft masks and learned scores alone.
-        optimizer: of its parameters.
-        pruning: what is pruned, how, and when.
-        loader: examples for what needs them: a loader of ours, or batches (x, y).
-        order: (m,) indices for a loader of ours, such as a pruned subset; None is all.
-        loss: of the gradients.
-        weight_decay: of the training; the criterion `up` reads it.
-        seed: of what is drawn.
-
-    Raises:
-        UsageError: the pruning does not fit together, or does not fit the network.
-
-    Example:
-        >>> import datapruner as dp
-        >>> model = dp.make_model("mlp", 10, (1, 8, 8))
-        >>> optimizer = torch.optim.AdamW(model.parameters())
-        >>> pruning = dp.masks.attach(model, optimizer, dp.WeightPruning(0.1))
-        >>> pruning.begin()
-        >>> for step in range(4):
-        ...     model(torch.randn(2, 1, 8, 8)).sum().backward()
-        ...     pruning.before_step(step / 4)
-        ...     optimizer.step()
-        ...     pruning.after_step((step + 1) / 4)
-        >>> masks = pruning.finalize()
-        >>> round(sum(int(mask.sum()) for mask in masks.values()) / 50200, 4)
-        0.1
-    """
-    from .learned import LearnedScores
-    from .soft import SoftMasks
-
-    if isinstance(model, DistributedDataParallel):
-        raise UsageError("masks go on the network inside DistributedDataParallel: its .module")
-    recipe = Recipe.read(pruning.criterion, pruning.allocation, pruning.floor)
-    when = timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
-    scope = prunable(model, pruning.skip)
-    device = next(model.parameters()).device
-    example = None if loader is None else calibration(loader, order, 1, device)[0].x
-    groups = pattern_named(pruning.pattern)(Scope(model, scope.names, example))
-    recipe.check(groups, pruning.density, loader is not None)
-    needed = loader if recipe.needs_data() else None
-    batches = calibration(needed, order, pruning.examples, device)
-    probe = Probe(model, scope.names, batches, loss, example, weight_decay, seed)
-    kind: type[Pruning] = Pruning
-    if recipe.criterion.training and pruning.criterion.startswith("learned"):
-        kind = LearnedScores
-    elif when.schedule.soft:
-        kind = SoftMasks
-    return kind(optimizer, pruning, probe, scope, groups, recipe, when)
-
-
-def check(model: nn.Module, pruning: "WeightPruning") -> None:
-    """Refuse words that mean nothing for this network, before there is data or an optimizer.
-
-    Patterns that have to see the network run are looked at when it does.
-
-    Raises:
-        UsageError: as `attach`.
-
-    Example:
-        >>> import datapruner as dp
-        >>> check(nn.Linear(4, 4), dp.WeightPruning(0.5, pattern="2:4"))
-    """
-    recipe = Recipe.read(pruning.criterion, pruning.allocation, pruning.floor)
-    timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
-    names = prunable(model, pruning.skip).names
-    pattern = pattern_named(pruning.pattern)
-    if pruning.pattern not in TRACED:
-        recipe.check(pattern(Scope(model, names)), pruning.density, True)
 
 
 class Pruning:
@@ -149,16 +52,31 @@ class Pruning:
         device = next(self.model.parameters()).device
         self.kept = [torch.ones(g.count, dtype=torch.bool, device=device) for g in groups]
         self._sums: dict[str, Tensor] = {}
-        self._refuse()
-        if recipe.criterion.training and type(self) is Pruning:
-            self._sums = {n: torch.zeros_like(w) for n, w in probe.weights().items()}
+        self._prepare()
 
-    def _refuse(self) -> None:
-        if self.recipe.criterion.training and self.when.begin <= 0:
+    @staticmethod
+    def refuse(spec: "WeightPruning", recipe: Recipe, when: Timing) -> None:
+        """Refuse words that do not go together under masks of this kind.
+
+        Raises:
+            UsageError: they do not.
+        """
+        if recipe.criterion.training and when.begin <= 0:
             raise UsageError(
-                f"criterion {self.spec.criterion!r} is made in training; schedule "
-                f"{self.spec.schedule!r} prunes before it; give begin above 0 or another schedule"
+                f"criterion {spec.criterion!r} is made in training; schedule {spec.schedule!r} "
+                "prunes before it; give begin above 0 or another schedule"
             )
+        if when.schedule.grows != "none" and spec.pattern in TRACED:
+            raise UsageError(
+                f"schedule {spec.schedule!r} lets weights grow from 0, but with pattern "
+                f"{spec.pattern!r} all that leads to them and away is 0 too, so they get no "
+                "gradient; take a ramp, such as schedule cubic"
+            )
+
+    def _prepare(self) -> None:
+        """Set up what masks of this kind keep beside the units."""
+        if self.recipe.criterion.training:
+            self._sums = {n: torch.zeros_like(w) for n, w in self.probe.weights().items()}
 
     @property
     def masks(self) -> dict[str, Tensor]:
@@ -271,6 +189,11 @@ class Pruning:
             self.groups, self.kept, weights, by, share, self.spec.floor, self.probe.seed, self.tick
         )
         return of_the_first(kept)
+
+    def _left(self, counts: Sequence[int]) -> int:
+        """Return the parameters that are active when each group keeps so many units."""
+        gone = sum((g.count - c) * g.size for g, c in zip(self.groups, counts, strict=True))
+        return self.held.whole - gone
 
     def _take(self) -> None:
         """Make masks of the kept units, to be held from now on."""

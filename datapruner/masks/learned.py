@@ -1,7 +1,7 @@
 """Learned scores: the mask is the top k of scores that are trained, straight through."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,9 +10,14 @@ from torch.func import functional_call
 from ..errors import UsageError
 from .counts import chosen
 from .engine import Pruning
+from .making import Recipe
 from .ranks import average, of_the_first
+from .schedules import Timing
 from .soft import alone
 from .units import Group, gathered
+
+if TYPE_CHECKING:
+    from ..weight_specs import WeightPruning
 
 
 class LearnedScores(Pruning):
@@ -28,14 +33,17 @@ class LearnedScores(Pruning):
         scores: (count,) of each group, while they train.
     """
 
-    def _refuse(self) -> None:
-        alone(self.groups, "criterion 'learned'")
-        grows = self.when.schedule.grows
-        if grows != "none" or self.when.schedule.soft or self.when.end <= self.when.begin:
+    @staticmethod
+    def refuse(spec: "WeightPruning", recipe: Recipe, when: Timing) -> None:
+        """Refuse a schedule without a ramp, and units of several layers."""
+        alone(spec.pattern, "criterion 'learned'")
+        if when.schedule.grows != "none" or when.schedule.soft or when.end <= when.begin:
             raise UsageError(
                 "criterion 'learned' needs time to learn in: schedule cubic or linear, with begin "
                 "and end"
             )
+
+    def _prepare(self) -> None:
         self.scores: list[Tensor] = []
         self.speeds: list[Tensor] = []
         self.counts = [group.count for group in self.groups]
@@ -132,5 +140,4 @@ class LearnedScores(Pruning):
     def _count(self, counts: list[int]) -> None:
         self.counts = counts
         if self.learning:
-            gone = sum((g.count - c) * g.size for g, c in zip(self.groups, counts, strict=True))
-            self.active = self.held.whole - gone
+            self.active = self._left(counts)

@@ -1,7 +1,7 @@
 """Soft masks: smooth functions of the weights, without parameters of their own (PDP)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -9,8 +9,14 @@ from torch.func import functional_call
 
 from ..errors import UsageError
 from .engine import Pruning
+from .making import Recipe
+from .patterns import TRACED
 from .ranks import average
+from .schedules import Timing
 from .units import Group, Member
+
+if TYPE_CHECKING:
+    from ..weight_specs import WeightPruning
 
 
 class SoftMasks(Pruning):
@@ -24,13 +30,17 @@ class SoftMasks(Pruning):
         counts: units that each group keeps at the moment.
     """
 
-    def _refuse(self) -> None:
-        alone(self.groups, "schedule 'soft'")
-        if self.recipe.criterion.gather != "norm" or self.recipe.criterion.within is not None:
+    @staticmethod
+    def refuse(spec: "WeightPruning", recipe: Recipe, when: Timing) -> None:
+        """Refuse other criteria than magnitude, and units of several layers."""
+        alone(spec.pattern, "schedule 'soft'")
+        if spec.criterion != "magnitude":
             raise UsageError(
-                f"schedule 'soft' masks by magnitude; criterion {self.spec.criterion!r} has no "
-                "place in it"
+                f"schedule 'soft' masks by magnitude; criterion {spec.criterion!r} has no place in "
+                "it"
             )
+
+    def _prepare(self) -> None:
         self.counts = [group.count for group in self.groups]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,9 +82,7 @@ class SoftMasks(Pruning):
             self._count([int(units.sum()) for units in kept])
 
     def _count(self, counts: list[int]) -> None:
-        self.counts = counts
-        gone = sum((g.count - c) * g.size for g, c in zip(self.groups, counts, strict=True))
-        self.active = self.held.whole - gone
+        self.counts, self.active = counts, self._left(counts)
 
     def _effective(self) -> dict[str, Tensor]:
         out = {}
@@ -91,14 +99,13 @@ class SoftMasks(Pruning):
         return out
 
 
-def alone(groups: list[Group], what: str) -> None:
-    """Refuse units that lie in several parameters.
+def alone(pattern: str, what: str) -> None:
+    """Refuse a pattern whose units lie in several parameters.
 
     Raises:
-        UsageError: there are such units.
+        UsageError: it is one of those.
     """
-    names = [member.name for group in groups for member in group.members]
-    if len(names) != len(groups) or len(set(names)) != len(names):
+    if pattern in TRACED:
         raise UsageError(f"{what} takes units within one layer, such as pattern 'weight' or 'row'")
 
 
