@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import PrunerError
+from ..errors import PrunerError, UsageError
 from ..history import History
 from ..run import Run
 from ..sampler_specs import ByScoreSpec, InfoBatchSpec, KeepSpec, RS2Spec
 from .options import Common, DataWord, Open, Opening, Say, run_of
+from .smaller import line_of_smaller, rehearse, write_smaller
 from .teaching import Draw, Drawn, Teach, Teaching
 from .weighing import Trained, TrainPruned, Weigh, Weighing, both_schedules
 
@@ -35,7 +36,8 @@ def train(
 
     Prints test accuracy beside the examples seen, the steps taken and the seconds. There are two
     budgets: with --epochs a smaller share takes fewer steps, with --steps every share takes as
-    many. The learning rate runs its whole course in either.
+    many. The learning rate runs its whole course in either. With --density the network is pruned
+    as it trains, and with --remove made really smaller at the end.
 
     Args:
         data: what to train on; its test split is read after each epoch.
@@ -45,10 +47,14 @@ def train(
     training, when = both_schedules(training)
     specs = {"sampler": sampler, "distill": teaching.spec(), "weights": weighing.spec(when)}
     run = run_of(training, data=data, **specs)
-    _train(data, out, run, opening, common)
+    if weighing.remove and out is None:
+        raise UsageError("--remove writes the smaller network into the run's folder; give --out")
+    _train(data, out, run, weighing.remove, opening, common)
 
 
-def _train(word: str, out: str | None, run: Run, opening: Opening, common: Common) -> None:
+def _train(
+    word: str, out: str | None, run: Run, remove: bool, opening: Opening, common: Common
+) -> None:
     """Train what the run says; print accuracy beside what it cost."""
     from ..data import open_data
     from ..training import train as work
@@ -57,6 +63,8 @@ def _train(word: str, out: str | None, run: Run, opening: Opening, common: Commo
     with Console() as console:
         data = open_data(word, "train", download=opening.download, strict=opening.strict)
         console.say(f"{data}; {describe(run)}")
+        if remove:
+            rehearse(run, data)
         if common.dry_run:
             cost = estimate(run, data, recording=False)
             print(json.dumps(cost) if common.json else text(cost))
@@ -64,10 +72,15 @@ def _train(word: str, out: str | None, run: Run, opening: Opening, common: Commo
         test = open_test(word, opening, console)
         model, history = work(run, data, test=test, out=out, progress=console.progress)
         kept = None if run.weights is None else _kept(run, model, history, console)
+        smaller = write_smaller(run, data, model, out) if remove and out is not None else None
     result = summary(run, data, history)
     if kept is not None:
         result |= {"active": kept["active"], "weights": kept}
+    if smaller is not None:
+        result["smaller"] = smaller
     print(json.dumps(result) if common.json else line(result))
+    if smaller is not None and not common.json:
+        print(line_of_smaller(smaller))
 
 
 def _kept(run: Run, model: "nn.Module", history: History, console: Console) -> dict[str, Any]:

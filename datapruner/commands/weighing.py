@@ -11,6 +11,7 @@ from ..weight_specs import WeightPruning
 from .options import Training
 
 _RATES = get_args(Schedule)
+_WHOLE = ("channel", "residual", "layer")  # masks.patterns.TRACED, without torch
 _WHEN = ("before", "after", "cubic", "linear", "staircase", "rigl", "set", "soft")
 
 
@@ -46,6 +47,10 @@ class Weighing:
     """Share of the run at which the density is reached (with --density)."""
     prune_every: float | None = None
     """Share of the run between two changes (with --density)."""
+    remove: bool = False
+    """Take what was pruned out, too: write the smaller network beside the masked one, as small.pt2,
+    which torch alone loads (torch.export.load), and print its size, operations and time before and
+    after (with --density, --pattern channel, residual or layer, and --out)."""
 
     def spec(self, schedule: str | None = None) -> WeightPruning | None:
         """Return what these options say, None where all weights are kept.
@@ -54,7 +59,8 @@ class Weighing:
             schedule: when weights go; None is the default.
 
         Raises:
-            UsageError: an option that belongs to --density, and there is none.
+            UsageError: an option that belongs to --density, and there is none; or what the pattern
+                prunes cannot be taken out.
         """
         if self.density is None:
             own = {f.name: f.default for f in fields(self)}
@@ -66,6 +72,11 @@ class Weighing:
                     f"{', '.join(words)} belongs to --density; give it, such as --density 0.1"
                 )
             return None
+        if self.remove and self.pattern not in _WHOLE:
+            raise UsageError(
+                f"--remove takes out {', '.join(_WHOLE)}; pattern {self.pattern!r} only leaves "
+                "zeros, so give --pattern channel"
+            )
         return WeightPruning(
             self.density,
             self.criterion,

@@ -16,6 +16,7 @@ from .diagnostics import weights_times_rows as weights_times_rows
 from .engine import Pruning as Pruning
 from .export import exported as exported
 from .export import to_onnx as to_onnx
+from .export import to_pt2 as to_pt2
 from .hold import GivenMasks as GivenMasks
 from .interop import read_torch_masks as read_torch_masks
 from .interop import settle_torch_masks as settle_torch_masks

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def exported(model: nn.Module, example: Tensor) -> "ExportedProgram":
     """Return the network as a torch.export program that takes batches of any size.
 
-    Taken from a copy in eval mode; the network is not touched. Save it with `torch.export.save`.
+    Taken from a copy in eval mode; the network is not touched. `to_pt2` writes it to a file.
 
     Args:
         model: any network; masks must be made plain before, or the network made smaller.
@@ -36,6 +36,8 @@ def exported(model: nn.Module, example: Tensor) -> "ExportedProgram":
     from torch.export import Dim  # late, as it loads the compiler
 
     model = deepcopy(model).eval()
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data = tensor.data.contiguous()  # torch.export.save warns of channels-last
     example = example.to(next(model.parameters()).device)
     if len(example) < 2:  # with one row torch.export would hold the batch fast at one
         example = torch.cat([example, example])
@@ -49,6 +51,31 @@ def exported(model: nn.Module, example: Tensor) -> "ExportedProgram":
             f"torch.export cannot follow {type(model).__name__} ({first}); export it with tools "
             "that know the network"
         ) from error
+
+
+def to_pt2(model: nn.Module, example: Tensor, path: Path | str) -> Path:
+    """Write the network as a torch.export program, and return the path.
+
+    Torch alone reads it, without the code of the network: `torch.export.load(path).module()` takes
+    batches of any size.
+
+    Args:
+        model: as in `exported`.
+        example: as in `exported`.
+        path: of the file, which ends in .pt2; one that is there is replaced.
+
+    Raises:
+        PrunerError: torch.export cannot follow the network.
+
+    Example:
+        >>> path = to_pt2(nn.Linear(4, 2), torch.zeros(1, 4), "small.pt2")
+        >>> tuple(torch.export.load(path).module()(torch.zeros(5, 4)).shape)
+        (5, 2)
+    """
+    program = exported(model, example)
+    with whole_file(path) as temporary, temporary.open("wb") as handle:
+        torch.export.save(program, handle)
+    return Path(path)
 
 
 def to_onnx(model: nn.Module, example: Tensor, path: Path | str) -> Path:
