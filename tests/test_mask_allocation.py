@@ -1,5 +1,6 @@
 """Allocations and patterns: worked out by hand, exact in number, and refused in one line."""
 
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from datapruner import UsageError
 from datapruner.masks import ALLOCATIONS, CRITERIA, PATTERNS, make_masks
 from datapruner.masks.allocation import Budget, allocation_named
 from datapruner.masks.counts import allocate, chosen
+from datapruner.masks.criteria_gradients import synflow
+from datapruner.masks.patterns import TRACED
 from datapruner.masks.schedules import SCHEDULES, timing
 from datapruner.masks.units import Group
 
@@ -265,3 +268,20 @@ def test_help_lists_the_tables():
     for table in (CRITERIA, ALLOCATIONS, SCHEDULES):
         assert [name for name in table if name not in text] == []
     assert [name for name in PATTERNS if name not in text and name not in ("n:m", "block")] == []
+    assert (tuple(SCHEDULES), TRACED) == (weighing._WHEN, weighing._WHOLE)
+
+
+def test_the_densities_of_the_criterion_itself_are_one_ranking_of_all(monkeypatch):
+    """And not a ranking for each of its own hundred rounds."""
+    model, x, rounds = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)), torch.zeros(1, 6), []
+
+    def counted(probe):
+        rounds.append(1)
+        return synflow(probe)
+
+    monkeypatch.setitem(CRITERIA, "synflow", replace(CRITERIA["synflow"], weights=counted))
+    options = {"density": 0.4, "criterion": "synflow", "example": x}
+    one = make_masks(model, allocation="global", **options)
+    two = make_masks(model, allocation="synflow", **options)
+    assert len(rounds) == 2 * 100
+    assert all(torch.equal(one[name], two[name]) for name in one)

@@ -18,10 +18,10 @@ from .export import exported as exported
 from .export import to_onnx as to_onnx
 from .export import to_pt2 as to_pt2
 from .hold import GivenMasks as GivenMasks
+from .hold import apply_masks as apply_masks
 from .interop import read_torch_masks as read_torch_masks
 from .interop import settle_torch_masks as settle_torch_masks
 from .interop import write_torch_masks as write_torch_masks
-from .making import apply_masks as apply_masks
 from .making import make_masks as make_masks
 from .patterns import PATTERNS as PATTERNS
 from .pq import pq_index as pq_index

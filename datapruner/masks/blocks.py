@@ -185,7 +185,7 @@ def _body(model: nn.Module, node: fx.Node) -> set[fx.Node]:
     """Return the nodes of the residual body that ends in this node, or none."""
     if not _is_addition(node):
         return set()
-    left, right = (_ancestors(arg) for arg in node.args)
+    left, right = (ancestors(arg) for arg in node.args if isinstance(arg, fx.Node))
     if not left & right:
         return set()  # a position embedding, say, has no common beginning
     sizes = [sum(_parametric(model, n) for n in branch) for branch in (left - right, right - left)]
@@ -194,8 +194,14 @@ def _body(model: nn.Module, node: fx.Node) -> set[fx.Node]:
     return left - right if sizes[0] >= sizes[1] else right - left
 
 
-def _ancestors(node: object) -> set[fx.Node]:
-    assert isinstance(node, fx.Node)
+def ancestors(node: fx.Node) -> set[fx.Node]:
+    """Return the nodes that lead to one in a graph, and itself.
+
+    Example:
+        >>> traced = fx.symbolic_trace(nn.Sequential(nn.ReLU(), nn.Tanh()))
+        >>> sorted(node.name for node in ancestors(list(traced.graph.nodes)[1]))
+        ['_0', 'input_1']
+    """
     seen, queue = {node}, [node]
     while queue:
         for before in queue.pop().all_input_nodes:

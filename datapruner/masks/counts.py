@@ -37,28 +37,23 @@ def allocate(
     """
     groups = budget.groups
     places = {group.name: place for place, group in enumerate(groups)}
-    set_: dict[int, float] = {}
+    own: dict[int, float] = {}
     for pattern, density in (fixed or {}).items():
-        set_ |= {places[name]: density for name in matching(pattern, places)}
+        own |= {places[name]: density for name in matching(pattern, places)}
     if allocation is None:
-        each = [set_.get(place, budget.density) for place in range(len(groups))]
+        each = [own.get(place, budget.density) for place in range(len(groups))]
         counts = [round(d * g.count) for d, g in zip(each, groups, strict=True)]
         return [max(low, count) for low, count in zip(budget.low, counts, strict=True)]
     if allocation.shares is None:
-        return _ranked(budget, set_)
+        return _ranked(budget, own)
     shares = allocation.shares(budget)
-    return _solved(budget, shares.raw, shares.fixed | set_)
+    return _solved(budget, shares.raw, shares.fixed | own)
 
 
 def _solved(budget: Budget, raw: Sequence[float], fixed: dict[int, float]) -> list[int]:
     """Solve Σ clip(ε · raw · weights, low, high) = total for ε, then round to the exact total."""
     groups = budget.groups
-    low = [float(count * g.size) for count, g in zip(budget.low, groups, strict=True)]
-    high = [float(g.weights) for g in groups]
-    for place, density in fixed.items():
-        whole = float(max(round(density * groups[place].count), budget.low[place]))
-        low[place] = high[place] = whole * groups[place].size
-    _check(budget, low, high)
+    low, high = _ends(budget, fixed)
 
     def given(scale: float) -> list[float]:
         wants = [scale * r * g.weights for r, g in zip(raw, groups, strict=True)]
@@ -94,12 +89,7 @@ def _ranked(budget: Budget, fixed: dict[int, float]) -> list[int]:
     groups, ranked = budget.groups, budget.ranked
     if ranked is None:
         raise UsageError("a global allocation needs scores; take another one, such as erk")
-    low = [float(count * g.size) for count, g in zip(budget.low, groups, strict=True)]
-    high = [float(g.weights) for g in groups]
-    for place, density in fixed.items():
-        whole = max(round(density * groups[place].count), budget.low[place])
-        low[place] = high[place] = float(whole * groups[place].size)
-    _check(budget, low, high)
+    _, high = _ends(budget, fixed)
     counts = [round(high[p] / g.size) if p in fixed else 0 for p, g in enumerate(groups)]
     free = [place for place in range(len(groups)) if place not in fixed]
     if not free:
@@ -115,7 +105,14 @@ def _ranked(budget: Budget, fixed: dict[int, float]) -> list[int]:
     return counts
 
 
-def _check(budget: Budget, low: list[float], high: list[float]) -> None:
+def _ends(budget: Budget, fixed: dict[int, float]) -> tuple[list[float], list[float]]:
+    """Return the fewest and the most weights that each group keeps; refuse what cannot be met."""
+    groups = budget.groups
+    low = [float(count * g.size) for count, g in zip(budget.low, groups, strict=True)]
+    high = [float(g.weights) for g in groups]
+    for place, density in fixed.items():
+        whole = max(round(density * groups[place].count), budget.low[place])
+        low[place] = high[place] = float(whole * groups[place].size)
     total, weights = budget.total, sum(g.weights for g in budget.groups)
     if sum(low) > total:
         raise UsageError(
@@ -128,6 +125,7 @@ def _check(budget: Budget, low: list[float], high: list[float]) -> None:
             f"density {budget.density:g} keeps {total:,} of {weights:,} weights, but the layers "
             f"with a density of their own leave {sum(high):,.0f}; lower the density"
         )
+    return low, high
 
 
 def protected(group: Group, scores: Tensor, least: int) -> Tensor:

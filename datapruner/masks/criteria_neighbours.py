@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from ..errors import UsageError
+from .blocks import ancestors
 from .probe import Probe
 
 _SUMS = ("add", "iadd", "add_")
@@ -153,7 +154,7 @@ class _Walk:
                 break
             start = start.all_input_nodes[0]
         others = [n for n in sum_.all_input_nodes if n is not source]
-        return any(start is not n and start in _ancestors(n) for n in others)
+        return any(start is not n and start in ancestors(n) for n in others)
 
 
 def _traced(model: nn.Module) -> fx.GraphModule:
@@ -190,17 +191,6 @@ def _is_shape(node: fx.Node) -> bool:
         and bool(node.all_input_nodes)
         and all(_is_shape(n) for n in node.all_input_nodes)
     )
-
-
-def _ancestors(node: fx.Node) -> set[fx.Node]:
-    seen: set[fx.Node] = set()
-    left = list(node.all_input_nodes)
-    while left:
-        one = left.pop()
-        if one not in seen:
-            seen.add(one)
-            left += one.all_input_nodes
-    return seen
 
 
 def _scale(norm: _BatchNorm) -> Tensor:

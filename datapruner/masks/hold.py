@@ -78,11 +78,9 @@ class Held:
         _multiply(self._parameters, self._factors)
         self._forget()
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Make masked weights exactly 0 (of either sign and of infinity too)."""
-        for name, mask in self.masks.items():
-            self.model.get_parameter(name).masked_fill_(~mask, 0)
+        apply_masks(self.model, self.masks)
 
     def _forget(self) -> None:
         for parameter, factor in zip(self._parameters, self._factors, strict=True):
@@ -195,6 +193,23 @@ def checked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
             )
         out[name] = mask.to(own[name].device)
     return out
+
+
+def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+    """Put the weights that masks leave out to 0, in place.
+
+    Raises:
+        UsageError: a mask is of no parameter, or of another shape.
+
+    Example:
+        >>> layer = nn.Linear(1, 1)
+        >>> apply_masks(layer, {"weight": torch.tensor([[False]])})
+        >>> layer.weight.item()
+        0.0
+    """
+    with torch.no_grad():
+        for name, mask in checked(model, masks).items():
+            model.get_parameter(name).masked_fill_(~mask, 0)
 
 
 def _multiply(tensors: Sequence[Tensor], factors: Sequence[Tensor]) -> None:

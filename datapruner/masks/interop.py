@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from .hold import checked
+from .hold import apply_masks, checked
 
 
 def read_torch_masks(model: nn.Module) -> dict[str, Tensor]:
@@ -62,9 +61,7 @@ def settle_torch_masks(model: nn.Module) -> dict[str, Tensor]:
     for name in masks:
         owner, _, own = name.rpartition(".")
         torch_prune.remove(model.get_submodule(owner), own)
-    with torch.no_grad():
-        for name, mask in masks.items():
-            model.get_parameter(name).masked_fill_(~mask, 0)
+    apply_masks(model, masks)
     return masks
 
 

@@ -113,7 +113,10 @@ class Recipe:
         """Build it from words; see `make_masks`."""
         if floor < 0:
             raise UsageError(f"floor must be 0 or more, not {floor}")
-        return cls(criterion_named(criterion), *allocation_named(allocation), floor)
+        shared, fixed = allocation_named(allocation)
+        if shared is not None and shared.criterion == criterion:
+            shared = Allocation()  # densities by its own ranking: one ranking of all
+        return cls(criterion_named(criterion), shared, fixed, floor)
 
     def needs_data(self) -> bool:
         """Tell whether the scores, or those that give the densities, need examples."""
@@ -194,36 +197,16 @@ class Recipe:
         if groups[0].of_cell:
             return [round(density * group.count) for group in groups]
         other = self.allocation and self.allocation.criterion
-        allocation = self.allocation
         if other and probe is not None:
-            own = CRITERIA[other]
-            if own is not self.criterion:
-                ranking = Recipe(own, Allocation(), {}, self.floor)
-                found = ranking.kept(probe, groups, density, alive=now)
-                if not self.fixed:
-                    return [int(kept.sum()) for kept in found]
-                scores = _survivors(unit_scores(own, probe, groups), now or found)
+            ranking = Recipe(CRITERIA[other], Allocation(), {}, self.floor)
+            found = ranking.kept(probe, groups, density, alive=now)
+            if not self.fixed:
+                return [int(kept.sum()) for kept in found]
+            scores = _survivors(unit_scores(ranking.criterion, probe, groups), now or found)
         model = None if probe is None else probe.model
-        budget = Budget(groups, density, self.floor, scores, *_ends(groups, model))
+        budget = Budget(groups, density, self.floor, scores, *_first_and_last(groups, model))
         fixed = {name: 1 - (1 - d) * share for name, d in self.fixed.items()}
-        return allocate(budget, allocation, fixed)
-
-
-def apply_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Put the weights that masks leave out to 0, in place.
-
-    Raises:
-        UsageError: a mask is of no parameter, or of another shape.
-
-    Example:
-        >>> layer = nn.Linear(1, 1)
-        >>> apply_masks(layer, {"weight": torch.tensor([[False]])})
-        >>> layer.weight.item()
-        0.0
-    """
-    with torch.no_grad():
-        for name, mask in checked(model, masks).items():
-            model.get_parameter(name).masked_fill_(~mask, 0)
+        return allocate(budget, self.allocation, fixed)
 
 
 def _all(group: Group, probe: Probe) -> Tensor:
@@ -235,7 +218,9 @@ def _survivors(scores: list[Tensor], alive: Sequence[Tensor]) -> list[Tensor]:
     return [s.masked_fill(~a, -torch.inf) for s, a in zip(scores, alive, strict=True)]
 
 
-def _ends(groups: Sequence[Group], model: nn.Module | None) -> tuple[int | None, int | None]:
+def _first_and_last(
+    groups: Sequence[Group], model: nn.Module | None
+) -> tuple[int | None, int | None]:
     """Return the places of the first convolution and of the classifier among the groups."""
     first = next((place for place, g in enumerate(groups) if len(g.shape) > 2), None)
     if model is None:

@@ -11,7 +11,7 @@ from ..evaluation import evaluating
 from ..seeds import generator
 from .blocks import cut_dead
 from .coupling import Coupled, Side, coupled_channels, refuse_reparametrised
-from .hold import checked
+from .hold import apply_masks
 from .narrowing import take_out
 
 TOLERANCE = 1e-5  # of the larger of 1 and the largest output
@@ -79,12 +79,9 @@ def masked_copy(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
         0.0
     """
     refuse_reparametrised(model)
-    masks = checked(model, masks)
     copy = deepcopy(model)
     copy.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        for name, mask in masks.items():
-            copy.get_parameter(name).masked_fill_(~mask, 0)
+    apply_masks(copy, masks)
     return copy
 
 
