@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .report.arms import Estimate
-from .report.sweep_arms import EQUAL, Arm, full_arm, gather_arms, paired
+from .report.sweep_arms import Arm, full_arm, gather_arms, paired
 from .results_table import Row
+from .sweep_plan import EQUAL
 
 _SURE = 0.9
 _COST = "cost.weights_examples"

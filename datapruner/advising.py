@@ -11,7 +11,7 @@ from typing import Any
 from .advice import Advice, advice
 from .errors import UsageError
 from .grid import Grid
-from .grid_words import names_of
+from .grid_words import NAMES
 from .results_table import Row
 from .run import Run
 from .sweep_forecast import timing_of
@@ -133,7 +133,7 @@ def advise(
 
 
 def _grid(data: str, pilot: Pilot, epochs: int) -> Grid:
-    changed = {k: v for k, v in pilot.run.changed().items() if k in names_of.all}
+    changed = {k: v for k, v in pilot.run.changed().items() if k in NAMES}
     base: dict[str, Any] = changed | {"epochs": epochs, "scoring.epochs": max(1, epochs // 3)}
     return Grid.from_dict(
         {

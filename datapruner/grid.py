@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from .errors import PrunerError, UsageError, suggest
-from .grid_words import check_value, names_of, whole_name
+from .grid_words import GROUPS, check_value, whole_name
 from .run import Run
 
 KEYS = ("data", "seeds", "validation", "controls", "base", "grid")
@@ -221,8 +221,8 @@ class _Reading:
             here = (*where, key)
             if isinstance(value, Mapping):
                 inner = [((*here, k), f"{key}.{k}", v) for k, v in value.items()]
-                if key not in names_of.groups:
-                    self.refuse(here, f"no group {key!r}; {suggest(str(key), names_of.groups)}")
+                if key not in GROUPS:
+                    self.refuse(here, f"no group {key!r}; {suggest(str(key), GROUPS)}")
             else:
                 inner = [(here, str(key), value)]
             for place, word, one in inner:

@@ -30,22 +30,13 @@ _WEIGHTS = tuple(f.name for f in fields(WeightPruning))
 _DISTILL = tuple(f.name for f in fields(DistillSpec))
 
 
-class Names(NamedTuple):
-    """Every whole name, and the groups that names may be written in."""
-
-    all: tuple[str, ...]
-    groups: tuple[str, ...]
-
-
-names_of = Names(
-    (
-        *OWN,
-        *_RUN,
-        *(f"weights.{name}" for name in _WEIGHTS),
-        *(f"distill.{name}" for name in _DISTILL),
-        *(f"{stage}.{name}" for stage in STAGES for name in (*_RUN, "seed", "density")),
-    ),
-    ("weights", "distill", *STAGES),
+GROUPS = ("weights", "distill", *STAGES)  # that names may be written in
+NAMES = (  # in full
+    *OWN,
+    *_RUN,
+    *(f"weights.{name}" for name in _WEIGHTS),
+    *(f"distill.{name}" for name in _DISTILL),
+    *(f"{stage}.{name}" for stage in STAGES for name in (*_RUN, "seed", "density")),
 )
 # What may be written without its group, because nothing else is called so.
 SHORT = {
@@ -76,20 +67,20 @@ def whole_name(word: str) -> str:
         ('weights.density', 'schedule')
     """
     name = SHORT.get(word, word)
-    if name in names_of.all:
+    if name in NAMES:
         return name
     group, dot, _ = word.partition(".")
-    if dot and group in names_of.groups:
+    if dot and group in GROUPS:
         inner = [
             name.removeprefix(f"{group}.")
-            for name in names_of.all
+            for name in NAMES
             if name[: len(group) + 1] == f"{group}."
         ]
         raise UsageError(
             f"{group} has no {word.partition('.')[2]!r}; {suggest(word.partition('.')[2], inner)}"
         )
     known = [*OWN, *_RUN, *SHORT]
-    raise UsageError(f"no axis {word!r}; {suggest(word, [*known, *names_of.groups])}")
+    raise UsageError(f"no axis {word!r}; {suggest(word, [*known, *GROUPS])}")
 
 
 def short_name(name: str) -> str:

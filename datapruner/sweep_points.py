@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .distill_specs import DistillSpec
@@ -105,9 +105,7 @@ class Point:
         weights = weights_of(self.values) if pruned else None
         on_subset = order == "data first" or self.get("mask_on") not in ("same", "all")
         sampler = _sampler(self.mask_keep, self.first_fraction, self.get("ratio"))
-        return Run.from_dict(
-            _fields(run) | {"weights": weights, "sampler": sampler if on_subset else None}
-        )
+        return replace(run, weights=weights, sampler=sampler if on_subset else None)
 
     @property
     def first_fraction(self) -> float:
@@ -218,7 +216,3 @@ def _sampler(
     if fraction == 1 or keep.kind == "all":
         return None
     return RS2Spec(fraction) if keep.kind == "rs2" else KeepSpec("kept")
-
-
-def _fields(run: Run) -> dict[str, Any]:
-    return {f.name: getattr(run, f.name) for f in fields(run)}

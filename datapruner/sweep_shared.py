@@ -15,6 +15,7 @@ from .costs import Cost, Flops, flops_of, full_cost, saves, training_cost
 from .data import open_data, stratified_split
 from .errors import PrunerError, UsageError
 from .files import whole_file
+from .forecast import planned
 from .grid import Grid
 from .grid_words import Keep
 from .history import History
@@ -162,8 +163,7 @@ def _record(site: Site, run: Run, folder: Path) -> dict[str, Any]:
 
     made = record(site.pool, run, folder, progress=site.progress("scoring, "))
     flops, weights = site.counted(run)
-    steps = run.steps or run.epochs * -(-site.n // run.batch_size)
-    seen = min(run.batch_size * steps, run.epochs * site.n) if run.steps else run.epochs * site.n
+    seen, steps = planned(run, 1.0, site.n)
     clean = flops.forward * site.n * len(made.clean_epochs)
     return {"cost": asdict(full_cost(seen, steps, flops, weights, extra=clean))}
 

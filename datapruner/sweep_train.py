@@ -15,7 +15,7 @@ from .hooks import Masks, Progress
 from .loaders import Loader
 from .masks.hold import GivenMasks
 from .run import Run
-from .timed_masks import TimedMasks, masks_of_zeros
+from .timed_masks import TimedMasks
 from .training import finish, finished, make_lesson, make_sampler, network
 
 if TYPE_CHECKING:
@@ -49,6 +49,17 @@ class Inherited:
             return cls(start=weights)
         held = GivenMasks(masks_of_zeros(weights))
         return cls(start=weights if order == "weights first" else None, masks=held)
+
+
+def masks_of_zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return which weights of kernels and matrices are not 0: the masks that a run left.
+
+    Example:
+        >>> import torch
+        >>> masks_of_zeros({"fc.weight": torch.tensor([[0.0, 2.0]]), "fc.bias": torch.zeros(1)})
+        {'fc.weight': tensor([[False,  True]])}
+    """
+    return {n: w != 0 for n, w in weights.items() if w.ndim > 1 and w.is_floating_point()}
 
 
 @dataclass(frozen=True)

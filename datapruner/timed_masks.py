@@ -1,7 +1,6 @@
-"""Which masks an earlier run left, and what masks take of the time."""
+"""What masks take of a run's time."""
 
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,16 +13,6 @@ from .run import Run
 
 if TYPE_CHECKING:
     from .samplers import Sampler
-
-
-def masks_of_zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return which weights of kernels and matrices are not 0: the masks that a run left.
-
-    Example:
-        >>> masks_of_zeros({"fc.weight": torch.tensor([[0.0, 2.0]]), "fc.bias": torch.zeros(1)})
-        {'fc.weight': tensor([[False,  True]])}
-    """
-    return {n: w != 0 for n, w in weights.items() if w.ndim > 1 and w.is_floating_point()}
 
 
 class TimedMasks:

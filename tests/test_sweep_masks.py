@@ -5,8 +5,8 @@ import pytest
 from datapruner.checkpoint import load_tensors
 from datapruner.report.sweep_arms import controls_of, distortion, gather_arms, pareto
 from datapruner.report.sweep_page import write_sweep_report
+from datapruner.sweep_train import masks_of_zeros
 from datapruner.sweeping import sweep
-from datapruner.timed_masks import masks_of_zeros
 
 BASE = {"model": "mlp", "epochs": 3, "lr": 0.05, "scoring": {"epochs": 1}}
 GRID = {

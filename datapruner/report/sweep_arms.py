@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..results_table import Row
+from ..sweep_plan import EQUAL, FULL, RANDOM_DATA, RANDOM_MASK
 from .arms import Estimate, estimate
 
 COSTS: dict[str, str] = {
@@ -14,12 +15,6 @@ COSTS: dict[str, str] = {
     "cost.steps": "optimizer steps",
     "measured.seconds": "seconds",
 }
-FULL, RANDOM_DATA, RANDOM_MASK, EQUAL = (
-    "full and dense",
-    "random data",
-    "random mask",
-    "equal compute",
-)
 KINDS = (FULL, RANDOM_DATA, RANDOM_MASK, EQUAL)
 
 
@@ -159,7 +154,7 @@ def _kind(row: Row, other: Arm) -> str:
     differs = {n for n in _settings(row) - same if not n.startswith(("scoring.", "beta"))}
     if row["keep"] not in ("random", "all") and its["keep"] == "random" and differs == {"keep"}:
         return RANDOM_DATA
-    if row["density"] < 1 and its.get("weights.criterion", its.get("criterion")) == "random":
+    if row["density"] < 1 and its.get("criterion") == "random":
         alike = its["density"] == row["density"] and its["fraction"] == row["fraction"]
         return RANDOM_MASK if alike and row.get("criterion") != "random" else ""
     if other.control == EQUAL and row["keep"] != "all":

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..sweep_plan import EQUAL
 from . import formats
 from .arms import Estimate, estimate
 from .grids import heat_map
@@ -74,7 +75,7 @@ def heat_maps(arms: Sequence[Arm]) -> list[Figure]:
     groups: dict[tuple[str, str], dict[tuple[float, float], Arm]] = {}
     for arm in arms:
         row = arm.first
-        if arm.control == "equal compute" or row.get("criterion") == "random":
+        if arm.control == EQUAL or row.get("criterion") == "random":
             continue
         if row["order"] != "together" or row["mask_on"] != "same":
             continue

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from ..sweep_plan import EQUAL, RANDOM_DATA
 from . import formats
 from .arms import Estimate
 from .outcome import plus_minus
-from .sweep_arms import EQUAL, RANDOM_DATA, Arm, controls_of, full_arm, paired, told_apart
+from .sweep_arms import Arm, controls_of, full_arm, paired, told_apart
 
 _NEAR = 0.01  # of accuracy: what may be lost for a lower cost
 _COST = "cost.weights_examples"
