@@ -6,15 +6,16 @@ from .errors import UsageError
 
 CLEAN, MOST = 0.5, 0.9  # the weight where labels are right, and where many are wrong
 ENOUGH = 0.05  # share of the examples below which the weight is less
-MANY = 0.25  # share of wrong labels from which it is the most
+FEW, MANY = 0.02, 0.25  # shares of wrong labels: up to one they do not count, from one it is most
 
 
 def auto_weight(fraction: float, noise: float) -> float:
     """Return the weight of the teacher's term for a kept fraction and a share of wrong labels.
 
     Our rule, not a paper's. Where labels are right it is a half, and below 5 % of the examples 0.04
-    less for each halving, though not below 0.3; wrong labels move it evenly towards 0.9, which it
-    reaches where a quarter is wrong. It comes from a sweep on MNIST (`benchmarks/distillation.md`).
+    less for each halving, though not below 0.3; more than 2 % of wrong labels, by which a good
+    teacher and clean labels may differ, move it evenly towards 0.9, which it reaches where a
+    quarter is wrong. It comes from a sweep on MNIST (`benchmarks/distillation.md`).
     Ben-Baruch et al. 2024 found the best weight near 1 at small fractions of CIFAR-100: try 0.9
     and 1 as well where the task is hard. It was made for kl, at a temperature of 4.
 
@@ -33,4 +34,5 @@ def auto_weight(fraction: float, noise: float) -> float:
     if not 0 < fraction <= 1 or not 0 <= noise <= 1:
         raise UsageError(f"fraction {fraction} and noise {noise} must be shares in [0, 1]")
     clean = max(0.3, CLEAN + 0.04 * min(0.0, math.log2(fraction / ENOUGH)))
-    return round(clean + (MOST - clean) * min(1.0, noise / MANY), 4)
+    wrong = min(max(0.0, noise - FEW) / (MANY - FEW), 1.0)
+    return round(clean + (MOST - clean) * wrong, 4)

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from random_record import random_record
+
+import datapruner as dp
 
 ROOT = Path(__file__).parent.parent
 CI = os.environ.get("CI", "").lower() not in ("", "0", "false")
@@ -61,3 +64,20 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside the project")
     return folder
+
+
+@pytest.fixture(scope="module")
+def digits() -> dp.Data:
+    """Open the data set that every machine has, anew for each file."""
+    return dp.open_data("digits")
+
+
+@pytest.fixture
+def recorded(tmp_path_factory):
+    """Give a function that makes a small record in a new folder."""
+
+    def make(seed=0, n=5, fingerprint="00ff", unreadable=()):
+        path = tmp_path_factory.mktemp("record") / "run"
+        return random_record(path, seed, n, fingerprint, unreadable)
+
+    return make

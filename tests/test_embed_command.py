@@ -21,11 +21,6 @@ LENET = ("--model", "lenet", "--epochs", "1", "--batch-size", "256")
 
 
 @pytest.fixture(scope="module")
-def digits() -> dp.Data:
-    return dp.open_data("digits")
-
-
-@pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("embed") / "simclr"
     assert main(["embed", "digits", "--encoder", "simclr", *LENET, "--out", str(out)]) == 0

@@ -7,13 +7,7 @@ from torch import nn
 
 import datapruner as dp
 from datapruner import PrunerError, Refused, Run, UsageError
-from datapruner.data import Data
 from datapruner.trained import ready
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
 
 
 @pytest.fixture(scope="module")

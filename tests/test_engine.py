@@ -18,11 +18,6 @@ from datapruner.optimizer import make_optimizer, rate
 PLAIN = Run(model="mlp", epochs=2, lr=0.05)
 
 
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
-
-
 def features(n: int, width: int = 3, classes: int = 2) -> Data:
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(n, width, generator=rng)

@@ -8,13 +8,7 @@ from torch import Tensor, nn
 
 import datapruner as dp
 from datapruner import PrunerError, Run, UsageError
-from datapruner.data import Data
 from datapruner.evaluation import predict
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
 
 
 def test_evaluate_counts_what_is_right(digits):

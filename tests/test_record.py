@@ -9,17 +9,11 @@ from torch.nn import functional
 import datapruner as dp
 from datapruner import Refused, Run, UsageError
 from datapruner.checkpoint import load_tensors
-from datapruner.data import Data
 from datapruner.run import RS2Spec
 from datapruner.traces import TRACES, measure
 from datapruner.trained import load_epoch
 
 RUN = Run(model="mlp", epochs=3, lr=0.05)
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
 
 
 @pytest.fixture(scope="module")

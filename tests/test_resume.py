@@ -15,7 +15,6 @@ from pyarrow import parquet
 import datapruner as dp
 from datapruner import Refused, Run, engine, recording
 from datapruner.cli import main
-from datapruner.data import Data
 from datapruner.run import RS2Spec
 from datapruner.traces import Rows
 
@@ -23,11 +22,6 @@ from datapruner.traces import Rows
 RUN = Run(model="lenet", epochs=3, lr=0.02, batch_size=500, augment="crop=1", clean_epochs=(0, 2))
 
 Kill = Callable[[pytest.MonkeyPatch], "dict | None"]
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -20,11 +20,6 @@ from datapruner.selfsup_losses import NTXent, VICReg, nt_xent, vicreg
 RUN = Run(model="lenet", epochs=2, batch_size=256, lr=0.05)
 
 
-@pytest.fixture(scope="module")
-def digits() -> dp.Data:
-    return dp.open_data("digits")
-
-
 def test_nt_xent_by_hand():
     """Two pairs of orthogonal views: a partner at cosine 1, two others at 0."""
     found = nt_xent(torch.eye(2), 3 * torch.eye(2), temperature=0.5)

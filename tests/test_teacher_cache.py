@@ -10,7 +10,6 @@ from torch import nn
 import datapruner as dp
 from datapruner import PrunerError, Refused, Run, UsageError, teacher_pass
 from datapruner.checkpoint import weights_hash
-from datapruner.data import Data
 from datapruner.distill_specs import DistillSpec
 from datapruner.files import read_json
 from datapruner.noise import flip_labels
@@ -18,11 +17,6 @@ from datapruner.teacher_cache import CachedTeacher, StoredViews
 
 FULL = Run(model="mlp", epochs=5, lr=0.05, seed=7)
 VIEWS = Run(augment="crop=1", batch_size=500)
-
-
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
 
 
 @pytest.fixture(scope="module")

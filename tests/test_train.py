@@ -17,11 +17,6 @@ from datapruner.training import claim, make_loader, make_sampler, network
 RUN = Run(data="digits", model="mlp", epochs=2, lr=0.05)
 
 
-@pytest.fixture(scope="module")
-def digits() -> Data:
-    return dp.open_data("digits")
-
-
 def kept(data: Data, folder, every: int = 3) -> str:
     picks = torch.arange(0, data.n, every)
     weights = torch.linspace(0.5, 1.5, len(picks))
