@@ -10,7 +10,7 @@ import time
 import pytest
 
 import datapruner as dp
-from datapruner import sweep_work
+from datapruner import sweep_work, sweeping
 from datapruner.cli import main
 from datapruner.grid import Grid
 from datapruner.results_table import read_rows, summary
@@ -112,6 +112,26 @@ def test_shards_make_up_the_whole(whole, tmp_path):
     first = sweep(GRID, tmp_path / "parts", shard=Shard(0, 2))
     assert [row["status"] for row in first].count("missing") == len(rows) // 2
     assert counted(sweep(GRID, tmp_path / "parts", shard=Shard(1, 2))) == counted(rows)
+
+
+def test_the_first_seed_of_everything_comes_first(tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr(
+        sweeping, "run_point", lambda site, point, then: order.append((point.seed, point.arm))
+    )
+    rows = sweep(GRID | {"seeds": [3, 1]}, tmp_path / "out")
+    half = len(rows) // 2
+    assert [seed for seed, _ in order] == [3] * half + [1] * half
+    assert [arm for _, arm in order[:half]] == [arm for _, arm in order[half:]]
+    assert [row["seed"] for row in rows[:4]] == [3, 1, 3, 1]  # the table goes by arms
+    assert {row["status"] for row in rows} == {"missing"}
+
+
+def test_settings_that_a_part_of_a_grid_leaves_out_name_its_arms(tmp_path):
+    parts = [{"epochs": [1, 2]}, {"epochs": [1], "batch_size": [32]}]
+    grid = Grid.from_dict(GRID | {"grid": parts, "controls": False})
+    plan = planned_points(Site(grid, tmp_path), grid)
+    assert len({point.arm for point in plan}) == len(plan) == 3
 
 
 def test_a_grid_may_grow(whole, tmp_path):
