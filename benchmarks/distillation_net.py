@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from datapruner.models import resnet
+from datapruner.networks import resnet
 
 
 def half(num_classes: int, shape: tuple[int, ...]) -> nn.Module:

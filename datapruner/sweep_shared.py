@@ -92,7 +92,7 @@ class Site:
 
     def counted(self, run: Run) -> tuple[Flops, int]:
         """Return the operations of an example under a run's network, and its weights."""
-        from .models import parameter_count
+        from .networks import parameter_count
         from .training import make_loader, network
 
         key = f"{run.model} {run.image_size}"

@@ -8,7 +8,7 @@ from torch import nn
 
 import datapruner as dp
 from datapruner.masks import cost, exported, latency, make_masks, remove, to_onnx
-from datapruner.models import parameter_count
+from datapruner.networks import parameter_count
 
 
 def pair(name: str = "resnet8", side: int = 16) -> tuple[nn.Module, nn.Module, dict, torch.Tensor]:

@@ -12,7 +12,7 @@ from datapruner.masks.blocks import residual_blocks
 from datapruner.masks.channels import channel, layer, residual
 from datapruner.masks.removal import masked_copy, remove
 from datapruner.masks.units import Scope, spread
-from datapruner.models import parameter_count
+from datapruner.networks import parameter_count
 
 pytest.importorskip("torch_pruning", reason="the structured extra is not installed")
 

@@ -11,7 +11,7 @@ from torch import nn
 import datapruner as dp
 from datapruner import UsageError
 from datapruner.masks import remove
-from datapruner.models import parameter_count
+from datapruner.networks import parameter_count
 
 pytest.importorskip("torch_pruning", reason="the structured extra is not installed")
 

@@ -11,7 +11,7 @@ from datapruner.masks.channels import channel
 from datapruner.masks.coupling import coupled_channels
 from datapruner.masks.removal import masked_copy, remove
 from datapruner.masks.units import spread
-from datapruner.models import parameter_count
+from datapruner.networks import parameter_count
 
 pytest.importorskip("torch_pruning", reason="the structured extra is not installed")
 

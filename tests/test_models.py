@@ -9,7 +9,8 @@ from torch import nn
 
 from datapruner.errors import PrunerError, UsageError
 from datapruner.heads import classifier, features, float32_classifier
-from datapruner.models import MODELS, make_model, parameter_count
+from datapruner.models import MODELS, make_model
+from datapruner.networks import parameter_count
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 33, 47)]
 

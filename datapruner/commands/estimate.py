@@ -18,7 +18,7 @@ def estimate(run: Run, data: "Data", *, recording: bool) -> dict[str, Any]:
     not counted. Memory is what the project adds: the data held, the traces' rows, the weights with
     gradient and momentum; activations and a teacher's weights are the networks' own.
     """
-    from ..models import parameter_count
+    from ..networks import parameter_count
     from ..training import make_loader, make_sampler, network
 
     sampler, _ = make_sampler(run, data)

@@ -22,7 +22,7 @@ def rehearse(run: Run, data: "Data") -> None:
         PrunerError: torch-pruning is missing, or it or torch.export cannot follow the network.
     """
     from ..masks import exported, make_masks, remove
-    from ..models import parameter_count
+    from ..networks import parameter_count
     from ..training import make_loader, network
 
     spec = run.weights

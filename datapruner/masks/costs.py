@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import PrunerError, UsageError
 from ..evaluation import evaluating
-from ..models import parameter_count
+from ..networks import parameter_count
 from .hold import checked
 
 
