@@ -186,7 +186,8 @@ def timing(
     schedule = SCHEDULES[name]
     if name in ("before", "after"):
         if end is not None or every is not None or (name == "after" and begin is not None):
-            raise UsageError(f"schedule {name!r} changes once; begin, end and every are for ramps")
+            at = "begin; " if name == "before" else "the end; begin, "
+            raise UsageError(f"schedule {name!r} changes once, at {at}end and every are for ramps")
         start = schedule.begin if begin is None else begin
         found = Timing(schedule, start, start, schedule.every)
     else:
