@@ -36,6 +36,7 @@ def write_torch_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
         UsageError: a mask does not fit the network.
 
     Example:
+        >>> import torch
         >>> layer = nn.Linear(2, 1)
         >>> write_torch_masks(layer, {"weight": torch.tensor([[True, False]])})
         >>> layer.weight_mask
