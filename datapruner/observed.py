@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .ranks import processes
+
 
 class Observed:
     """Rows of numbers with the index of the example each belongs to, in the order they came in.
@@ -48,7 +50,7 @@ class Observed:
         Every process of the default group has to call it; without a group it is `here`.
         """
         index, rows = self.here()
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        if processes() == 1:
             return index, rows
         return _gathered(index), _gathered(rows)
 
@@ -72,7 +74,7 @@ def _gathered(rows: Tensor) -> Tensor:
     """Join the rows of all processes, which may differ in number, in the order of ranks."""
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
     here = torch.tensor([len(rows)], device=device)
-    sizes = [torch.zeros_like(here) for _ in range(dist.get_world_size())]
+    sizes = [torch.zeros_like(here) for _ in range(processes())]
     dist.all_gather(sizes, here)
     counts = [int(size) for size in sizes]
     padded = rows.new_zeros((max(counts), *rows.shape[1:]), device=device)

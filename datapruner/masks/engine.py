@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from ..errors import Refused, UsageError
+from ..ranks import of_the_first
 from .exchange import exchanged
 from .hold import Held
 from .making import Recipe
 from .patterns import TRACED
 from .probe import Probe
-from .ranks import of_the_first
 from .report import density_report
 from .schedules import Timing
 from .scope import Prunable

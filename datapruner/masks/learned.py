@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..errors import UsageError
+from ..ranks import average, of_the_first
 from .counts import chosen
 from .engine import Pruning
 from .making import Recipe
-from .ranks import average, of_the_first
 from .schedules import Timing
 from .soft import alone
 from .units import Group, gathered

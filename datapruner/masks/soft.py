@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ..errors import UsageError
+from ..ranks import average
 from .engine import Pruning
 from .making import Recipe
 from .patterns import TRACED
-from .ranks import average
 from .schedules import Timing
 from .units import Group, Member
 

@@ -1,4 +1,4 @@
-"""What the processes of a distributed run settle together, so that all hold the same masks."""
+"""How many processes train together, and what they settle so that all hold the same."""
 
 from collections.abc import Sequence
 
