@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .batching import in_batches
 from .errors import UsageError
-from .loaders import Batch, in_batches
+from .loaders import Batch
 from .samplers import Sampler
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -44,8 +45,8 @@ def fit(
 
     Minimises (weight * losses).mean() of each batch, divided by the rows, never by the sum of the
     weights. The learning rate follows progress: the share of the budget that is used up, in epochs
-    or in steps as the run says. An epoch's last batch, where it is a single row, goes through
-    batch norms by their running statistics, because one row has no spread to divide by.
+    or in steps as the run says. A batch that is a single row, where they are to be larger, goes
+    through batch norms by their running statistics, because one row has no spread to divide by.
 
     Args:
         model: takes a batch's x, returns logits (b, C).
@@ -163,24 +164,31 @@ class _Training:
         drawn = time.perf_counter()
         size = -(-len(order) // self.loader.batch_size)
         steps = min(size, self.run.steps - before.steps) if self.run.steps else size
-        order = order[: steps * self.loader.batch_size]
-        totals, active = torch.zeros(2, dtype=torch.float64, device=self.device), 0
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        active = rows = taken = 0  # a loader that leaves a rest out takes a step less
         self.model.train()
         devices = [self.device] if self.device.type == "cuda" else []
         with (
             torch.random.fork_rng(devices),
             precision_of(self.model, self.device, self.run.precision),
         ):
-            for step, batch in enumerate(self.loader(order, epoch=number, train=True)):
+            batches = islice(self.loader(order, epoch=number, train=True), steps)
+            for step, batch in enumerate(batches):
                 self._seed(number, step)
                 done = self._progress(number, step, steps, before.steps)
                 active += 0 if self.masking is None else self.masking.active
+                rows, taken = rows + len(batch.index), step + 1
                 totals += self._step(number, batch, weight, done)
                 if self.masking is not None:
                     self.masking.after_step(self._progress(number, step + 1, steps, before.steps))
                 if show is not None:
                     show(f"epoch {number + 1}", step + 1, steps)
-        mean_loss, accuracy = (totals / len(order)).tolist()
+        if not rows:
+            raise PrunerError(
+                f"epoch {number + 1}: the loader gave no batch of the {len(order)} examples drawn; "
+                "draw more, or take a smaller batch_size or no drop_last"
+            )
+        mean_loss, accuracy = (totals / rows).tolist()
         if not torch.isfinite(totals[0]):
             raise PrunerError(
                 f"training loss is not finite in epoch {number + 1}; lower lr ({self.run.lr:g}) or "
@@ -188,13 +196,13 @@ class _Training:
             )
         return Epoch(
             epoch=number,
-            examples=before.examples + len(order),
-            steps=before.steps + steps,
+            examples=before.examples + rows,
+            steps=before.steps + taken,
             seconds=before.seconds + time.perf_counter() - started,
             train_loss=mean_loss,
             train_accuracy=accuracy,
             sampling=before.sampling + drawn - started,
-            active=None if self.masking is None else active / steps,
+            active=None if self.masking is None else active / taken,
         )
 
     def _seed(self, number: int, step: int) -> None:

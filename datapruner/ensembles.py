@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .batching import rows_in
 from .checkpoint import load_tensors, load_weights, save_tensors
 from .errors import Refused, UsageError
 from .evaluation import predict
@@ -187,7 +188,8 @@ def trained_on(run: Run, data: "Data") -> Tensor:
     left, epoch = run.steps, 0
     while left > 0 if run.steps else epoch < run.epochs:
         order = bound.draw(epoch)[0]
-        seen[order[: left * run.batch_size] if run.steps else order] = True
+        rows = rows_in(left, len(order), run.batch_size) if run.steps else len(order)
+        seen[order[:rows]] = True
         left -= -(-len(order) // run.batch_size)
         epoch += 1
     return seen

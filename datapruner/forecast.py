@@ -6,6 +6,7 @@ from statistics import median
 
 import numpy as np
 
+from .batching import rows_in
 from .run import Run
 from .sampler_specs import InfoBatchSpec
 from .weight_specs import WeightPruning
@@ -66,7 +67,7 @@ def planned(run: Run, fraction: float, n: int) -> tuple[int, int]:
     if not run.steps:
         return size * run.epochs, a_pass * run.epochs
     whole, rest = divmod(run.steps, a_pass)
-    return whole * size + min(rest * run.batch_size, size), run.steps
+    return whole * size + rows_in(rest, size, run.batch_size), run.steps
 
 
 def _drawn(run: Run, fraction: float, n: int) -> int:

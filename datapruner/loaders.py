@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from .augment import Augment, Normalise, render, views
+from .batching import even_batches
 from .errors import PrunerError, UsageError
 from .examples import Examples, Key, stacked
 from .seeds import generator
@@ -38,7 +39,7 @@ class Loader(Protocol):
     """What `fit` and `evaluate` read from; a call is one pass over the order it is given.
 
     With train=True the view of example i is a function of (seed, epoch, i); with train=False there
-    is no augmentation. The last batch may be smaller; none is left out.
+    is no augmentation. None is left out: an epoch is cut in `even_batches`.
     """
 
     labels: Tensor
@@ -46,7 +47,7 @@ class Loader(Protocol):
     batch_size: int
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
-        """Give the examples of `order` (m,) in that order, `batch_size` at a time."""
+        """Give the examples of `order` (m,) in that order, in even batches."""
         ...
 
 
@@ -61,16 +62,6 @@ def checked_order(order: Tensor, n: int) -> Tensor:
     return order
 
 
-def in_batches(order: Tensor, size: int) -> list[Tensor]:
-    """Cut an order (m,) in batches, the last of which may be smaller; none when it is empty.
-
-    Example:
-        >>> [part.tolist() for part in in_batches(torch.arange(5), 2)]
-        [[0, 1], [2, 3], [4]]
-    """
-    return list(order.split(size)) if len(order) else []
-
-
 class TensorLoader:
     """Gives batches of a data set that is held in memory; the default for small pictures.
 
@@ -79,7 +70,7 @@ class TensorLoader:
 
     Args:
         data: a Data whose `x` is in memory.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch, at most; see `even_batches`.
         seed: of the augmentation.
         augment: see `Augment.parse`.
         normalise: mean and spread; None measures them on `data`. Hand the training set's to a test
@@ -93,7 +84,7 @@ class TensorLoader:
         >>> from datapruner import open_data
         >>> loader = TensorLoader(open_data("digits"), batch_size=4)
         >>> [batch.index.tolist() for batch in loader(torch.tensor([9, 3, 5, 1, 0, 2]))]
-        [[9, 3, 5, 1], [0, 2]]
+        [[9, 3, 5], [1, 0, 2]]
     """
 
     def __init__(
@@ -121,9 +112,9 @@ class TensorLoader:
             self.augment = _no_augment(augment, data.name)
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
-        """Give the examples of `order` (m,) in that order, `batch_size` at a time."""
+        """Give the examples of `order` (m,) in that order, in even batches."""
         order = checked_order(order, len(self.labels))
-        for index in in_batches(order, self.batch_size):
+        for index in even_batches(order, self.batch_size):
             yield Batch(index, self._rows(index, epoch, train), self.labels[index])
 
     def _rows(self, index: Tensor, epoch: int, train: bool) -> Tensor:
@@ -144,7 +135,7 @@ class TorchLoader:
 
     Args:
         data: a Data.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch, at most; see `even_batches`.
         seed: of the augmentation and of the data set's own transforms.
         augment: see `Augment.parse`; for uint8 pictures of one size.
         normalise: mean and spread of uint8 pictures; None measures a seeded sample of 2,048.
@@ -160,7 +151,7 @@ class TorchLoader:
         >>> from datapruner import open_data
         >>> loader = TorchLoader(open_data("digits"), batch_size=4)
         >>> [batch.index.tolist() for batch in loader(torch.tensor([9, 3, 5, 1, 0, 2]))]
-        [[9, 3, 5, 1], [0, 2]]
+        [[9, 3, 5], [1, 0, 2]]
     """
 
     def __init__(
@@ -201,7 +192,7 @@ class TorchLoader:
             self.table = self.normalise.table()
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
-        """Give the examples of `order` (m,) in that order, `batch_size` at a time.
+        """Give the examples of `order` (m,) in that order, in even batches.
 
         Raises:
             UsageError: an index is outside the data set, or, with workers, another pass began
@@ -211,7 +202,7 @@ class TorchLoader:
         self._keys.order, self._keys.epoch, self._keys.train = order, epoch, train
         this = self._pass = object()
         batches = iter(self._loader)
-        for index in in_batches(order, self.batch_size):
+        for index in even_batches(order, self.batch_size):
             if self.workers and self._pass is not this:  # its workers read for the later one now
                 raise UsageError(
                     "a later pass over this loader has ended this one; finish a pass before the "
@@ -252,7 +243,7 @@ class _Keys(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, train = self.epoch, self.train  # of this pass, also when the next has begun
-        parts = in_batches(self.order, self.batch_size)
+        parts = even_batches(self.order, self.batch_size)
         return ([(i, epoch, train) for i in part.tolist()] for part in parts)
 
     def __len__(self) -> int:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .augment import Augment, Normalise, render
+from .batching import even_batches
 from .errors import UsageError
-from .loaders import Batch, checked_order, in_batches
+from .loaders import Batch, checked_order
 from .seeds import hash_rows
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class TwoViewLoader:
         >>> import datapruner as dp
         >>> loader = TwoViewLoader(dp.open_data("digits"), batch_size=4)
         >>> [tuple(batch.x.shape) for batch in loader(torch.arange(6))]
-        [(8, 1, 8, 8), (4, 1, 8, 8)]
+        [(6, 1, 8, 8), (6, 1, 8, 8)]
     """
 
     def __init__(
@@ -180,9 +181,9 @@ class TwoViewLoader:
         self.normalise = Normalise.of(data.x, data.readable.nonzero().flatten())
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
-        """Give the examples of `order` (m,) in that order, `batch_size` at a time."""
+        """Give the examples of `order` (m,) in that order, in even batches."""
         order = checked_order(order, len(self.labels))
-        for index in in_batches(order, self.batch_size):
+        for index in even_batches(order, self.batch_size):
             if not train:
                 x = render(self.x, index, None, Augment(), self.normalise.table())
             else:

@@ -64,7 +64,8 @@ def plain_loop(data: Data, run: Run) -> nn.Module:
     steps = run.epochs * math.ceil(data.n / run.batch_size)
     step = 0
     for epoch in range(run.epochs):
-        for rows in sampler.draw(epoch)[0].split(run.batch_size):
+        order = sampler.draw(epoch)[0]
+        for rows in order.tensor_split(math.ceil(len(order) / run.batch_size)):
             for group in optimizer.param_groups:
                 group["lr"] = run.lr * 0.5 * (1 + math.cos(math.pi * step / steps))
             logits = model(table[data.x[rows].long()])
@@ -154,14 +155,14 @@ def test_the_rate_follows_progress_over_the_steps_really_taken(schedule, sampler
     history = dp.fit(ramp, dp.TensorLoader(features(10), 4), sampler, run, loss=sink)
     assert history.steps == steps
     expected = [rate(run, step / steps) for step in range(steps)]
-    assert ramp.rates() == pytest.approx(expected, abs=1e-12)
+    assert ramp.rates() == pytest.approx(expected, abs=1e-7)  # a mean of 3 ones, in float32
 
 
 def test_a_budget_in_steps_ends_in_the_middle_of_an_epoch():
     run = Run(batch_size=4, steps=7)
     history = dp.fit(nn.Linear(3, 2), dp.TensorLoader(features(10), 4), None, run)
     assert [e.steps for e in history.epochs] == [3, 6, 7]
-    assert [e.examples for e in history.epochs] == [10, 20, 24]
+    assert [e.examples for e in history.epochs] == [10, 20, 24]  # 4, 3, 3
 
 
 def test_rates_by_hand():

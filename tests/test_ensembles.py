@@ -128,7 +128,7 @@ def test_what_rs2_drew_is_drawn_again(data):
     drawn = torch.cat([bound.draw(epoch)[0] for epoch in range(2)])
     assert trained_on(run, data).nonzero().flatten().equal(drawn.unique())
     short = dp.Run(steps=1, batch_size=8, sampler=RS2Spec(0.1))
-    assert trained_on(short, data).sum() == 8
+    assert trained_on(short, data).sum() == 6  # 12 rows in two batches
 
 
 def test_counts_are_of_both_sides():

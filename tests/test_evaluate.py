@@ -67,8 +67,8 @@ def test_bf16_keeps_the_classifier_in_float32(digits):
     assert all(p.dtype == torch.float32 for p in model.parameters())
     margin = recorder.close().trace("margin")[0]
     margin = margin[margin.isfinite()]
-    assert len(margin) == 384
-    assert len(margin.unique()) > 380
+    assert len(margin) == 3 * 120  # 1,438 rows in 12 batches, of which the first ten have 120
+    assert len(margin.unique()) > 355
     assert len(margin.bfloat16().unique()) < 330  # what it would be otherwise
 
 
@@ -83,7 +83,7 @@ def test_float32_means_float32_inside_somebody_elses_autocast(digits):
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_a_compiled_network_is_compiled_once(digits, precision, monkeypatch):
-    """Twice here: the last batch is smaller. Not once an epoch, whatever happens in between."""
+    """Twice here, for 360 rows and for 359. Not once an epoch, whatever happens in between."""
     compiled: list[int] = []
 
     def backend(graph: torch.fx.GraphModule, _: object) -> object:
@@ -92,8 +92,8 @@ def test_a_compiled_network_is_compiled_once(digits, precision, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     torch._dynamo.reset()
-    model, loader = dp.make_model("mlp", 10, digits.shape), dp.TensorLoader(digits, 800)
-    run = Run(epochs=4, batch_size=800, precision=precision, compile=True)
+    model, loader = dp.make_model("mlp", 10, digits.shape), dp.TensorLoader(digits, 400)
+    run = Run(epochs=4, batch_size=400, precision=precision, compile=True)
     dp.fit(model, loader, None, run, test=loader)
     assert len(compiled) == 2
     assert not any("forward" in vars(m) for m in model.modules())
@@ -104,10 +104,10 @@ def test_a_compiled_network_is_compiled_once(digits, precision, monkeypatch):
 
 def test_a_lone_last_row_is_trained_on_by_the_running_statistics():
     """PyTorch refuses it; leaving it out would leave an example unvisited."""
-    rows = torch.utils.data.TensorDataset(torch.randn(9, 3), torch.arange(9) % 2)
+    rows = torch.utils.data.TensorDataset(torch.randn(3, 3), torch.arange(3) % 2)
     data = dp.open_data(rows)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    recorder, seen = dp.Recorder(9), []
+    recorder, seen = dp.Recorder(3), []
 
     class Watch:
         def observe(self, epoch: int, batch: dp.Batch, logits: Tensor, losses: Tensor) -> None:
@@ -119,10 +119,10 @@ def test_a_lone_last_row_is_trained_on_by_the_running_statistics():
 
         def resume(self, epoch: int) -> None: ...
 
-    run = Run(epochs=2, batch_size=4, lr=0.01)
-    history = dp.fit(model, dp.TensorLoader(data, 4), None, run, observers=[Watch()])
-    assert seen == [(4, 1), (4, 2), (1, 2), (4, 3), (4, 4), (1, 4)]
-    assert (history.steps, history.examples) == (6, 18)
+    run = Run(epochs=2, batch_size=2, lr=0.01)
+    history = dp.fit(model, dp.TensorLoader(data, 2), None, run, observers=[Watch()])
+    assert seen == [(2, 1), (1, 1), (2, 2), (1, 2)]
+    assert (history.steps, history.examples) == (4, 6)
     assert recorder.close().trace("loss").isfinite().all()
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..augment import Augment, Normalise, render, views
+from ..batching import even_batches
 from ..errors import UsageError, suggest
 from ..loaders import Batch, checked_order
 from .beton import About, Rows
@@ -43,7 +44,8 @@ class FFCVLoader:
 
     Args:
         path: a .beton with its JSON.
-        batch_size: examples in a batch.
+        batch_size: examples in a batch, at most; an epoch is cut evenly, but with `pipelines` the
+            last batch is what is left.
         preset: small or photo; auto takes photo where sizes differ, are above 96 pixels, or
             `image_size` is given.
         pipelines: "train" and "eval", each a list of FFCV operations for the field of pictures, or
@@ -69,7 +71,7 @@ class FFCVLoader:
         >>> written = write_beton(open_data("digits"), beton)
         >>> loader = FFCVLoader(beton, batch_size=4)
         >>> [batch.index.tolist() for batch in loader(torch.tensor([9, 3, 5, 1, 0, 2]))]
-        [[9, 3, 5, 1], [0, 2]]
+        [[9, 3, 5], [1, 0, 2]]
     """
 
     def __init__(
@@ -113,17 +115,18 @@ class FFCVLoader:
             self._reading = Paged(self.rows)
 
     def __call__(self, order: Tensor, *, epoch: int = 0, train: bool = True) -> Iterator[Batch]:
-        """Give the examples of `order` (m,) in that order, `batch_size` at a time."""
+        """Give the examples of `order` (m,) in that order, in even batches."""
         order = checked_order(order, len(self.labels))
         if self.drop_last:
             order = order[: len(order) // self.batch_size * self.batch_size]
         if len(order) == 0:
             return
-        parts = order.split(self.batch_size)
-        if self._operations is not None:
-            for index, x in zip(parts, self._operations(order, train), strict=True):
+        if self._operations is not None:  # FFCV cuts its batches itself, the last what is left
+            whole = order.split(self.batch_size)
+            for index, x in zip(whole, self._operations(order, train), strict=True):
                 yield Batch(index, x, self.labels[index])
             return
+        parts = even_batches(order, self.batch_size)
         with self._reading.epoch([p.numpy() for p in parts]) as source:
 
             def make(k: int) -> Batch:
