@@ -96,6 +96,8 @@ __all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module(".provenance", __name__).versions().get("datapruner", "unknown")
     if name in _PACKAGES:
         return import_module(f".{name}", __name__)
     if name not in _HOME:

@@ -29,6 +29,7 @@ from .commands.sweep import sweep
 from .commands.teacher import teacher
 from .commands.train import train
 from .errors import PrunerError, UsageError, suggest
+from .provenance import versions
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
@@ -54,11 +55,16 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 def main(words: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 error, 2 usage, 3 refused, 130 interrupted.
 
+    With `--version` alone it prints that.
+
     Example:
         >>> main(["scorers", "no-such-scorer"])
         2
     """
     words = (sys.argv[1:] if words is None else words) or ["--help"]
+    if words == ["--version"]:
+        sys.stdout.write(f"datapruner {versions().get('datapruner', 'unknown')}\n")
+        return 0
     try:
         job = _read(words)
         if job is not None:

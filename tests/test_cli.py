@@ -230,3 +230,14 @@ def test_debug_shows_where_a_fault_is(capsys):
         main(["scorers", "el2m", "--debug"])
     assert main(["scorers", "el2m"]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_version_and_the_module_as_a_program(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"datapruner {dp.__version__}\n"
+    words = [sys.executable, "-m", "datapruner"]
+    done = subprocess.run([*words, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"datapruner {dp.__version__}\n")
+    done = subprocess.run([*words, "tran"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "train" in done.stderr
