@@ -32,9 +32,11 @@ def of_the_first(kept: Sequence[Tensor]) -> list[Tensor]:
     """
     if processes() == 1:
         return list(kept)
-    whole = torch.cat([units.to(torch.uint8) for units in kept])
+    home = kept[0].device
+    there = torch.device("cuda") if dist.get_backend() == "nccl" else home  # it moves GPUs' alone
+    whole = torch.cat([units.to(torch.uint8) for units in kept]).to(there)
     dist.broadcast(whole, 0)
-    return [units.bool() for units in whole.split([len(units) for units in kept])]
+    return [units.bool() for units in whole.to(home).split([len(units) for units in kept])]
 
 
 def average(tensors: Sequence[Tensor | None]) -> None:

@@ -1,6 +1,7 @@
 """The lottery: absolute targets, what is rewound to, and going on where it was stopped."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -170,13 +171,20 @@ def test_the_command_needs_the_unit(capsys):
     assert "500steps" in capsys.readouterr().err
 
 
-def test_train_prunes_and_says_what_it_left_alone(capsys):
+def test_train_prunes_and_says_what_it_left_alone(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     words = ["train", "digits", "--model", "mlp", "--epochs", "2", "--density", "0.1"]
     more = ["--criterion", "magnitude", "--allocation", "erk", "--schedule", "constant,cubic"]
     assert main([*words, *more]) == 0
     said = capsys.readouterr()
     assert "parameters active at the end" in said.out
     assert "not pruned: 3 bias" in said.err
+    options = ["--prune-examples", "64", "--prune-replaced", "0.2", "--schedule", "rigl"]
+    assert main([*words, *options, "--prune-temperature", "1e-4", "--out", "t"]) == 0
+    weights = dp.Run.from_dict(json.loads(Path("t/run.json").read_text())).weights
+    assert (weights.examples, weights.replaced, weights.temperature) == (64, 0.2, 1e-4)
+    assert main([*words, "--prune-replaced", "2"]) == 2
+    assert "replaced must be in (0, 1)" in capsys.readouterr().err
     assert main([*words, "--schedule", "cubik"]) == 2
     assert "'cubic'" in capsys.readouterr().err
     assert main([*words[:-2], "--criterion", "snip"]) == 2

@@ -274,3 +274,14 @@ def test_a_subset_of_the_data_is_what_is_read():
     subset = torch.tensor([7, 3, 900, 11])
     dp.masks.make_masks(model, density=0.1, criterion="snip", loader=Watching(data), order=subset)
     assert seen == [(subset.tolist(), False)]
+
+
+def test_batches_that_can_be_read_once_are_all_read():
+    """The first must not be spent on finding out what an example looks like."""
+    rows = torch.arange(12.0).reshape(4, 3)
+    model = layers([[1, 2, 3]])
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    weights = dp.WeightPruning(0.5, criterion="wanda", schedule="before", floor=0)
+    batches = iter([(x[None], torch.tensor([0])) for x in rows])
+    pruning = dp.masks.attach(model, optimizer, weights, loader=batches)
+    assert torch.cat([batch.x for batch in pruning.probe.batches]).equal(rows)

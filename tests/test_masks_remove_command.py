@@ -73,6 +73,7 @@ def test_blocks_are_taken_out_as_well(here, capsys):
     [
         (words("mlp", "weight", "--out", "t"), 2, ["--remove", "'weight'", "--pattern channel"]),
         (words("mlp", "2:4", "--out", "t"), 2, ["'2:4'"]),
+        (words("resnet8", "chanel", "--out", "t"), 2, ["'chanel' is not known", "'channel'"]),
         (words("mlp", "channel"), 2, ["--out"]),
         (["train", "digits", "--remove", "--out", "t"], 2, ["--remove", "--density"]),
         (words("mlp", "residual", "--out", "t"), 2, ["no residual block"]),

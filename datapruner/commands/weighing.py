@@ -12,6 +12,7 @@ from .options import Training
 
 _RATES = get_args(Schedule)
 _WHOLE = ("channel", "residual", "layer")  # masks.patterns.TRACED, without torch
+_PARTS = ("weight", "row", "column")  # and N:M, and blocks
 _WHEN = ("before", "after", "cubic", "linear", "staircase", "rigl", "set", "soft")
 
 
@@ -47,6 +48,13 @@ class Weighing:
     """Share of the run at which the density is reached (with --density)."""
     prune_every: float | None = None
     """Share of the run between two changes (with --density)."""
+    prune_examples: int = 1024
+    """Most examples that a criterion reads, of those the run trains on; 0 for all (with
+    --density)."""
+    prune_replaced: float = 0.3
+    """Share of the kept weights that rigl and set exchange at first (with --density)."""
+    prune_temperature: float = 1e-5
+    """Temperature of the soft schedule, in squared weights (with --density)."""
     remove: bool = False
     """Take what was pruned out, too: write the smaller network beside the masked one, as small.pt2,
     which torch alone loads (torch.export.load), and print its size, operations and time before and
@@ -73,9 +81,11 @@ class Weighing:
                 )
             return None
         if self.remove and self.pattern not in _WHOLE:
+            known = self.pattern in _PARTS or self.pattern[:1].isdigit()
+            leaves = "only leaves zeros, so give --pattern channel"
+            what = leaves if known else f"is not known; {suggest(self.pattern, _WHOLE)}"
             raise UsageError(
-                f"--remove takes out {', '.join(_WHOLE)}; pattern {self.pattern!r} only leaves "
-                "zeros, so give --pattern channel"
+                f"--remove takes out {', '.join(_WHOLE)}; pattern {self.pattern!r} {what}"
             )
         return WeightPruning(
             self.density,
@@ -88,6 +98,9 @@ class Weighing:
             self.prune_every,
             self.skip,
             self.floor,
+            self.prune_examples,
+            self.prune_replaced,
+            self.prune_temperature,
         )
 
 

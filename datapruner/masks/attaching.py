@@ -79,11 +79,12 @@ def attach(
     kind, recipe, when = _read(pruning)
     scope = prunable(model, pruning.skip)
     device = next(model.parameters()).device
-    example = None if loader is None else calibration(loader, order, 1, device)[0].x
+    scored = recipe.needs_data()
+    batches = calibration(loader, order, pruning.examples if scored else 1, device)  # read once
+    example = batches[0].x[:1] if batches else None
     groups = pattern_named(pruning.pattern)(Scope(model, scope.names, example))
     recipe.check(groups, pruning.density, loader is not None)
-    needed = loader if recipe.needs_data() else None
-    batches = calibration(needed, order, pruning.examples, device)
+    batches = batches if scored else ()
     probe = Probe(model, scope.names, batches, loss, example, weight_decay, seed)
     return kind(optimizer, pruning, probe, scope, groups, recipe, when)
 
