@@ -1,7 +1,6 @@
 """The lottery: absolute targets, what is rewound to, and going on where it was stopped."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from datapruner.checkpoint import load_tensors
 from datapruner.cli import main
 from datapruner.masks import lottery, tickets
 from datapruner.masks.tickets import Rewind
+from datapruner.trained import saved_run
 
 RUN = dp.Run(data="digits", model="mlp", epochs=1, lr=0.05, batch_size=128)
 
@@ -181,7 +181,7 @@ def test_train_prunes_and_says_what_it_left_alone(capsys, tmp_path, monkeypatch)
     assert "not pruned: 3 bias" in said.err
     options = ["--prune-examples", "64", "--prune-replaced", "0.2", "--schedule", "rigl"]
     assert main([*words, *options, "--prune-temperature", "1e-4", "--out", "t"]) == 0
-    weights = dp.Run.from_dict(json.loads(Path("t/run.json").read_text())).weights
+    weights = saved_run("t", dp.open_data("digits")).weights
     assert (weights.examples, weights.replaced, weights.temperature) == (64, 0.2, 1e-4)
     assert main([*words, "--prune-replaced", "2"]) == 2
     assert "replaced must be in (0, 1)" in capsys.readouterr().err
