@@ -75,6 +75,7 @@ class Site:
             )
         self.pool, self.held = set_aside(self.whole, grid.validation)
         self._counted: dict[str, tuple[Flops, int]] = {}
+        self._fits: set[str] = set()
 
     @property
     def shared(self) -> Path:
@@ -101,6 +102,20 @@ class Site:
             weights = parameter_count(network(run, self.pool, loader))
             self._counted[key] = (flops_of(run, self.pool), weights)
         return self._counted[key]
+
+    def refuse_unfit(self, run: Run) -> None:
+        """Refuse a network that cannot be built, and masks that mean nothing for it.
+
+        Raises:
+            UsageError: as said.
+        """
+        from .training import make_loader, network
+
+        self.counted(run)
+        key = f"{run.model} {run.image_size} {run.weights}"
+        if run.weights is not None and key not in self._fits:
+            run.weights.check(network(run, self.pool, make_loader(self.pool, run)))
+            self._fits.add(key)
 
     def cost(self, run: Run, history: History) -> Cost:
         """Return what a training run did."""

@@ -15,6 +15,7 @@ from .errors import PrunerError, Refused, UsageError
 from .files import read_json, write_json
 from .grid import Grid
 from .results_table import Row, row_of, settings_of, write_rows
+from .run import Run
 from .sweep_plan import Budget, equal_compute, points, shown_settings
 from .sweep_points import Point
 from .sweep_shared import Show, Site, refuse_unfed
@@ -132,7 +133,8 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
     """
     plan = {point.key: point for point in points(grid)}
     for point in list(plan.values()):
-        site.counted(point.run)  # a network that cannot be built is refused here
+        for run in filter(None, (point.run, point.first)):
+            _fitting(site, run, point.arm)
         for keep in (point.keep, point.mask_keep):
             if keep.kind == "scored":
                 refuse_unfed(keep.scorer)
@@ -141,6 +143,13 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
             if control is not None:
                 plan.setdefault(control.key, control)
     return list(plan.values())
+
+
+def _fitting(site: Site, run: Run, arm: str) -> None:
+    try:
+        site.refuse_unfit(run)
+    except UsageError as error:
+        raise UsageError(f"{arm}: {error}") from None
 
 
 def claim_sweep(site: Site, grid: Grid) -> None:

@@ -180,6 +180,12 @@ def test_refused_before_any_work(tmp_path):
         ({"keep": ["rho_loss"], "fraction": [0.1]}, "needs holdout_loss"),
         ({"epochs": [3], "clean_epochs": [5]}, "clean_epochs"),
         ({"model": ["resnet9", "resnt8"]}, "no model is called 'resnt8'; did you mean 'resnet8'"),
+        ({"density": [0.2], "weights.skip": ["fc9"]}, "all data, density 20 %: .*'fc9'"),
+        ({"density": [0.2], "criterion": ["snip"], "weights.schedule": ["soft"]}, "soft"),
+        (
+            {"density": [0.2], "order": ["weights first"], "pattern": ["3:7"]},
+            "weights first: pattern 3:7",
+        ),
     ):
         with pytest.raises(dp.UsageError, match=words):
             sweep(GRID | {"grid": axes}, tmp_path / "x")
