@@ -1,12 +1,11 @@
 """Sources that need gradients: of the weights and of the input, one example at a time.
 
-All are taken in eval mode, without augmentation, in float32: in eval mode BatchNorm does not couple
-the examples of a batch, so a sum over the batch has each example's own gradient. Memory is bounded:
+All are taken by `gradient_pass.swept`: in eval mode, without augmentation, in float32, in chunks of
 `memory` bytes for what belongs to the examples under work, beside the weights and the result.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,19 +15,18 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
 from .errors import UsageError
-from .evaluation import evaluating, predict
-from .hardware import pick_device, place_model, placed
+from .evaluation import predict
+from .gradient_pass import MEMORY, leaf, swept, weights_at
+from .hardware import pick_device
 from .heads import features
 from .hooks import Progress
 from .loaders import Batch
 from .run import Run
 from .traces import Record
-from .trained import Network, Ready, load_epoch, ready
+from .trained import Network, load_epoch, ready
 
 if TYPE_CHECKING:
     from .data import Data
-
-MEMORY = 2**28  # bytes
 
 
 def grad_norm(
@@ -89,8 +87,8 @@ def grad_norm(
 
     size = sum(p.numel() * p.element_size() for p in net.model.parameters())
     rows = [
-        _swept(data, net, norms, size, memory, f"gradients{when}", progress)
-        for when in _weights(net, network_of, epochs)
+        swept(data, net, norms, size, memory, f"gradients{when}", progress)
+        for when in weights_at(net, network_of, epochs)
     ]
     return torch.stack(rows)
 
@@ -123,7 +121,7 @@ def embedding_norm(
     """
     net = ready(data, network_of, run)
     rows = []
-    for when in _weights(net, network_of, epochs):
+    for when in weights_at(net, network_of, epochs):
         row = torch.full((data.n,), float("nan"))
         done = 0
         with features(net.model) as seen:
@@ -180,7 +178,7 @@ def boundary_distance(
     net = ready(data, network_of, run)
 
     def distances(model: nn.Module, batch: Batch) -> Tensor:
-        x = _leaf(batch.x)
+        x = leaf(batch.x)
         logits = model(x).float()
         best = logits.topk(min(among, logits.shape[1]), dim=1).values
         nearest = torch.full((len(x),), float("inf"), device=x.device)
@@ -192,7 +190,7 @@ def boundary_distance(
             nearest = torch.minimum(nearest, gap.detach() / length)
         return nearest
 
-    return _swept(data, net, distances, 0, memory, "boundaries", progress)
+    return swept(data, net, distances, 0, memory, "boundaries", progress)
 
 
 def input_gradient_variance(
@@ -246,7 +244,7 @@ def input_gradient_variance(
     def deviations(model: nn.Module, batch: Batch) -> Tensor:
         mean, squares = torch.zeros_like(batch.x), torch.zeros_like(batch.x)
         for count, state in enumerate(states, 1):
-            x = _leaf(batch.x)
+            x = leaf(batch.x)
             own = functional_call(model, state, (x,)).gather(1, batch.y[:, None])
             (slope,) = torch.autograd.grad(own.sum(), x)
             ahead = slope - mean  # Welford 1962
@@ -254,75 +252,9 @@ def input_gradient_variance(
             squares += ahead * (slope - mean)
         return (squares / len(states)).clamp_min(0).sqrt().flatten(1).mean(1)
 
-    return _swept(data, net, deviations, 0, memory, "input gradients", progress)
+    return swept(data, net, deviations, 0, memory, "input gradients", progress)
 
 
 def _state(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
-
-
-def _weights(net: Ready, network_of: Network, epochs: Sequence[int] | None) -> Iterator[str]:
-    """Load the weights of one epoch after another, saying which; a network stays as it is."""
-    if not isinstance(network_of, Record):
-        yield ""
-        return
-    for epoch in network_of.clean_epochs if epochs is None else epochs:
-        load_epoch(net.model, network_of, epoch)
-        yield f", epoch {epoch + 1}"
-
-
-def _leaf(x: Tensor) -> Tensor:
-    if not x.is_floating_point():
-        raise UsageError("examples that are tokens have no gradient; embed them first")
-    return x.detach().requires_grad_()
-
-
-def _swept(
-    data: "Data",
-    net: Ready,
-    work: Callable[[nn.Module, Batch], Tensor],
-    size: int,
-    memory: int,
-    text: str,
-    progress: Progress | None,
-) -> Tensor:
-    """Pass the readable examples through `work`, which returns one number for each.
-
-    `size` is the bytes that an example needs beside its activations.
-    """
-    device = pick_device(net.run.device)
-    place_model(net.model, device)
-    order = data.readable.nonzero().flatten()
-    values = torch.full((data.n,), float("nan"))
-    chunk, done = 0, 0
-    with evaluating(net.model):
-        for batch in net.loader(order, train=False):
-            x, y = placed(batch.x, device), batch.y.to(device)
-            chunk = chunk or max(1, memory // (size + _activations(net.model, x[:1])))
-            for part in torch.arange(len(y)).split(chunk):
-                rows = Batch(batch.index[part], x[part], y[part])
-                values[rows.index] = work(net.model, rows).detach().float().cpu()
-            done += len(y)
-            if progress is not None:
-                progress(text, done, len(order))
-    return values
-
-
-def _activations(model: nn.Module, x: Tensor) -> int:
-    """Count the bytes that one example leaves behind in a forward and a backward pass."""
-    total = 4 * x.numel() * x.element_size()
-
-    def count(module: nn.Module, inputs: object, output: object) -> None:
-        nonlocal total
-        if isinstance(output, Tensor):
-            total += 2 * output.numel() * output.element_size()
-
-    handles = [m.register_forward_hook(count) for m in model.modules() if not [*m.children()]]
-    try:
-        with torch.no_grad():
-            model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total

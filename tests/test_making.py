@@ -62,7 +62,7 @@ def test_suspects_are_those_that_python_finds(scored, tmp_path):
 
 def test_asking_again_makes_nothing_anew(scored, monkeypatch):
     out, before = scored
-    for where in ("gradients._swept", "training.fit", "recording.fit", "clean.predict"):
+    for where in ("gradients.swept", "training.fit", "recording.fit", "clean.predict"):
         monkeypatch.setattr(f"datapruner.{where}", None)
     words = ["grand", "vog", "deepfool", "top2_margin", "memorization"]
     assert run(out, *words, "--seeds", "2", "--ensemble", "10") == 0
