@@ -15,7 +15,8 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 
 import torch  # noqa: E402
 from toy_record import TRACES, toy_record  # noqa: E402
-from wrong_variants import KEPT, WRONG, Wrong, measure  # noqa: E402
+from wrong_form import KEPT, Wrong, measure  # noqa: E402
+from wrong_variants import WRONG  # noqa: E402
 
 from scorers import BUDGETED, PASS, SCORERS  # noqa: E402
 

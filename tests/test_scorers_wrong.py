@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from toy_record import auc, call, toy_record, traces_of, with_holes
-from wrong_variants import WRONG, measure
+from wrong_form import measure
+from wrong_variants import WRONG
 
 from scorers import SCORERS
 
