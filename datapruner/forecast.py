@@ -11,7 +11,7 @@ from .run import Run
 from .sampler_specs import InfoBatchSpec
 from .weight_specs import WeightPruning
 
-BELOW = 0.65  # share of the examples whose loss is below the mean, of which InfoBatch leaves out
+BELOW = 0.65  # share of the examples whose loss is below the mean, where no run has said it
 SCATTER = 0.05  # relative; how far two timings of the same work are apart on a machine in use
 
 
@@ -50,19 +50,21 @@ class Work:
 USUAL = Work(0.012, 0.001, 0.02, 0.14, 0.001, 0.012, 0.003, 0.02, 0.2)  # seconds on a CPU core
 
 
-def planned(run: Run, fraction: float, n: int) -> tuple[int, int]:
+def planned(run: Run, fraction: float, n: int, below: float = BELOW) -> tuple[int, int]:
     """Return the examples and steps that a run will take; of InfoBatch about.
 
     Args:
         run: its budget, batch size and kind of sampler are read.
         fraction: share of the examples in an epoch.
         n: examples that may be trained on.
+        below: share of them whose loss is below the mean, of which InfoBatch leaves out; see
+            `below_of`.
 
     Example:
         >>> planned(Run(epochs=2, batch_size=32), 0.1, 1000)
         (200, 8)
     """
-    size = _drawn(run, fraction, n)
+    size = _drawn(run, fraction, n, below)
     a_pass = -(-size // run.batch_size)
     if not run.steps:
         return size * run.epochs, a_pass * run.epochs
@@ -70,11 +72,35 @@ def planned(run: Run, fraction: float, n: int) -> tuple[int, int]:
     return whole * size + rows_in(rest, size, run.batch_size), run.steps
 
 
-def _drawn(run: Run, fraction: float, n: int) -> int:
-    """Return the examples of an epoch."""
+def below_of(run: Run, n: int, examples: int) -> float | None:
+    """Return the share below the mean loss, by the examples that a run of InfoBatch took.
+
+    None for another sampler, a budget in steps, and where no epoch left anything out.
+
+    Example:
+        >>> run = Run(epochs=8, sampler=InfoBatchSpec(0.5))
+        >>> below_of(run, 1000, planned(run, 1.0, 1000, below=0.8)[0])
+        0.8
+    """
+    if not isinstance(run.sampler, InfoBatchSpec) or run.steps:
+        return None
+    most = run.sampler.ratio * _pruned(run)
+    return round((1 - examples / (n * run.epochs)) / most, 6) if most else None
+
+
+def _drawn(run: Run, fraction: float, n: int, below: float = BELOW) -> int:
+    """Return the examples of an epoch, on average over the run."""
     if isinstance(run.sampler, InfoBatchSpec):
-        return round(n * (1 - run.sampler.ratio * BELOW * run.sampler.delta))
+        return round(n * (1 - run.sampler.ratio * below * _pruned(run)))
     return max(1, round(fraction * n))
+
+
+def _pruned(run: Run) -> float:
+    """Return the share of the epochs in which InfoBatch leaves out: not the first, nor the last."""
+    assert isinstance(run.sampler, InfoBatchSpec)
+    if run.steps:
+        return run.sampler.delta
+    return max(0, round(run.sampler.delta * run.epochs) - 1) / run.epochs
 
 
 def epochs_of(run: Run, fraction: float, n: int) -> int:

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 from .files import read_json
-from .forecast import Forecast, Work, epochs_of, planned, rankings
+from .forecast import BELOW, Forecast, Work, below_of, epochs_of, planned, rankings
 from .masks.criteria import criterion_named
 from .run import Run
 from .sweep_points import Earlier, Point
 from .sweep_shared import Site
-from .sweep_work import outcome_of
+from .sweep_work import Outcome, outcome_of
 
 Timed = tuple[Work, float]
 
@@ -58,11 +59,12 @@ def foretell(
     if not known:
         return Foretold([], 0.0, basis)
     model = Forecast.fit(known)
+    below = _below(site, plan)
     left = [point for point, done in zip(plan, timed, strict=True) if done is None]
     needed = {one.place for point in left for one in point.before(site.pool.fingerprint)}
     return Foretold(
         [
-            model.seconds(work_of(site, point)) if done is None else None
+            model.seconds(work_of(site, point, below=below)) if done is None else None
             for point, done in zip(plan, timed, strict=True)
         ],
         sum(model.seconds(work_before(site, shared[p])) for p in needed if made[p] is None),
@@ -70,34 +72,57 @@ def foretell(
     )
 
 
+def _below(site: Site, plan: Sequence[Point]) -> float:
+    """Return the share below the mean loss, as the runs of InfoBatch that are done had it."""
+    found = []
+    for point in plan:
+        if point.keep.kind == "infobatch" and (done := _outcome(site, point)) is not None:
+            examples = done["cost"]["training"]["examples"]
+            found.append(below_of(point.run, site.n, examples))
+    said = [one for one in found if one is not None]
+    return median(said) if said else BELOW
+
+
 def timing_of(site: Site, point: Point) -> Timed | None:
     """Return what a point did and its seconds; None where it has not been run to its end."""
-    outcome = outcome_of(site.out / "points" / point.id(site.pool.fingerprint))
-    if outcome is None or outcome["status"] != "done":
+    outcome = _outcome(site, point)
+    if outcome is None:
         return None
     work = work_of(site, point, outcome["cost"]["training"])
     return work, float(outcome["measured"]["own_seconds"])
 
 
-def work_of(site: Site, point: Point, counted: Mapping[str, Any] | None = None) -> Work:
+def _outcome(site: Site, point: Point) -> Outcome | None:
+    """Return the outcome of a point that has been run to its end."""
+    outcome = outcome_of(site.out / "points" / point.id(site.pool.fingerprint))
+    return outcome if outcome is not None and outcome["status"] == "done" else None
+
+
+def work_of(
+    site: Site, point: Point, counted: Mapping[str, Any] | None = None, below: float = BELOW
+) -> Work:
     """Return what a point does, without what it shares.
 
     Args:
         site: where.
         point: which.
         counted: its counted training cost, where it has been run; else it is planned.
+        below: see `planned`.
     """
     run, fraction = point.run, point.get("fraction")
     given = point.first is not None and point.get("order") not in ("data first", "dense first")
+    if counted is None:
+        counted = dict(
+            zip(("examples", "steps"), planned(run, fraction, site.n, below), strict=True)
+        )
     work = _training(site, run, fraction, counted, given_masks=given)
     flops, _ = site.counted(run)
     judged = len(site.held) + (0 if site.test is None else int(site.test.readable.sum()))
     work = replace(work, judged=flops.forward * judged / 1e9)
     if run.distill is None or run.distill.weight == 0:
         return work
-    examples = planned(run, fraction, site.n)[0] if counted is None else counted["examples"]
     teacher, _ = site.counted(point.teaching or run)
-    return replace(work, asked=teacher.forward * examples / 1e9)
+    return replace(work, asked=teacher.forward * counted["examples"] / 1e9)
 
 
 def work_before(site: Site, earlier: Earlier) -> Work:

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from datapruner.files import read_json, write_json
-from datapruner.forecast import USUAL, Forecast, Work, epochs_of, planned, rankings
+from datapruner.forecast import USUAL, Forecast, Work, below_of, epochs_of, planned, rankings
 from datapruner.grid import Grid
 from datapruner.run import InfoBatchSpec, Run
 from datapruner.sweep_forecast import foretell, timing_of, work_before, work_of
 from datapruner.sweep_shared import Site
-from datapruner.sweeping import planned_points, sweep
+from datapruner.sweeping import Shard, planned_points, sweep
 from datapruner.weight_specs import WeightPruning
 
 GRID = {
@@ -31,8 +31,10 @@ def test_what_a_run_will_take():
     assert planned(Run(epochs=3, batch_size=10), 1.0, 95) == (285, 30)
     assert planned(Run(epochs=3, batch_size=10), 0.1, 95) == (30, 3)
     assert planned(Run(steps=12, batch_size=10), 1.0, 95) == (115, 12)
-    run = Run(sampler=InfoBatchSpec(0.5), epochs=2, batch_size=10)
-    assert 100 < planned(run, 1.0, 95)[0] < 190
+    run = Run(sampler=InfoBatchSpec(0.5), epochs=8, batch_size=10)  # whole: epochs 1 and 8
+    assert planned(run, 1.0, 100, below=0.6) == (8 * 78, 8 * 8)  # 2 * 100 + 6 * 70 is 620
+    assert planned(Run(sampler=InfoBatchSpec(0.5), epochs=1), 1.0, 100)[0] == 100
+    assert below_of(Run(epochs=8), 100, 700) is None
     assert epochs_of(Run(epochs=3, batch_size=10), 0.1, 95) == 3
     assert epochs_of(Run(steps=21, batch_size=10), 1.0, 95) == 3
 
@@ -150,3 +152,22 @@ def test_seconds_of_a_killed_call_count(site, tmp_path):
         write_json(file, held)
     assert measured["own_seconds"] >= 100
     assert 0 < measured["own_processor_seconds"] < 50
+
+
+def test_infobatch_is_foretold_by_what_its_runs_left_out(tmp_path):
+    """After twenty epochs most digits are below the mean loss, more than the usual share."""
+    run = {"model": "mlp", "epochs": 20, "lr": 0.05}
+    axes = {"keep": ["infobatch"], "ratio": [0.5]}
+    grid = {"data": "digits", "seeds": 2, "controls": False, "base": run, "grid": axes}
+    (done, _) = sweep(grid, tmp_path / "out", shard=Shard(0, 2))
+    site = Site(Grid.from_dict(grid), tmp_path / "out")
+    other = planned_points(site, Grid.from_dict(grid))[1]
+    guess = work_of(site, other).operations
+    found = foretell(site, planned_points(site, Grid.from_dict(grid)), never)
+    (_, later) = sweep(grid, tmp_path / "out")
+    took = timing_of(site, other)[0].operations
+    below = below_of(other.run, site.n, done["cost.examples"])
+    assert abs(work_of(site, other, below=below).operations / took - 1) < 0.02
+    assert abs(guess / took - 1) > 0.03
+    assert found.each[0] is None
+    assert later["status"] == "done"
