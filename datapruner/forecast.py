@@ -144,7 +144,7 @@ class Forecast:
     prices: Work
 
     @classmethod
-    def fit(cls, timed: Iterable[tuple[Work, float]]) -> "Forecast":
+    def fit(cls, timed: Iterable[tuple[Work, float]], usual: Work = USUAL) -> "Forecast":
         """Fit the prices, none below 0, so that relative errors are small.
 
         Runs that do the same count once, by their median. What the runs leave open, because too few
@@ -153,6 +153,7 @@ class Forecast:
 
         Args:
             timed: what runs did, and their seconds; at least one.
+            usual: prices above 0.
         """
         from scipy.optimize import nnls
 
@@ -160,16 +161,50 @@ class Forecast:
         for work, took in timed:
             same.setdefault(work, []).append(took)
         seconds = np.maximum([median(took) for took in same.values()], 1e-6)
-        usual = np.array(astuple(USUAL))
-        rows = np.array([astuple(work) for work in same]) * usual / seconds[:, None]
+        prior = np.array(astuple(usual))
+        rows = np.array([astuple(work) for work in same]) * prior / seconds[:, None]
         pace = 1 / np.median(rows.sum(1))
-        towards = SCATTER * np.eye(len(usual)) / pace
+        towards = SCATTER * np.eye(len(prior)) / pace
         found, _ = nnls(
             np.concatenate([rows, towards]),
-            np.concatenate([np.ones(len(rows)), np.full(len(usual), SCATTER)]),
+            np.concatenate([np.ones(len(rows)), np.full(len(prior), SCATTER)]),
         )
-        return cls(Work(*(found * usual).tolist()))
+        return cls(Work(*(found * prior).tolist()))
 
     def seconds(self, work: Work) -> float:
         """Return what a run will take."""
         return float(np.dot(astuple(self.prices), astuple(work)))
+
+
+class Forecasts:
+    """A forecast for each network that was timed; the one of all serves those that were not.
+
+    An operation of a small network takes longer than one of a large one, so each has prices of its
+    own, drawn to those of all where its own runs leave them open.
+
+    Args:
+        timed: the network, what a run did, and its seconds; at least one.
+
+    Example:
+        >>> mlp = [("mlp", Work(operations=a), 0.2 + 0.1 * a) for a in (10, 100)]
+        >>> resnet = [("resnet18", Work(operations=a), 0.2 + 0.02 * a) for a in (100, 1000)]
+        >>> model = Forecasts([*mlp, *resnet])
+        >>> [round(model.seconds(name, Work(operations=50))) for name in ("mlp", "resnet18")]
+        [5, 1]
+    """
+
+    def __init__(self, timed: Iterable[tuple[str, Work, float]]) -> None:
+        known = list(timed)
+        self.of_all = Forecast.fit((work, took) for _, work, took in known)
+        least = [price / 20 for price in astuple(USUAL)]
+        usual = Work(*map(max, astuple(self.of_all.prices), least))
+        names = {name for name, _, _ in known}
+        self.of = {
+            name: Forecast.fit([(work, took) for one, work, took in known if one == name], usual)
+            for name in names
+            if len(names) > 1
+        }
+
+    def seconds(self, network: str, work: Work) -> float:
+        """Return what a run of a network will take."""
+        return self.of.get(network, self.of_all).seconds(work)

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from .files import read_json
-from .forecast import BELOW, Forecast, Work, below_of, epochs_of, planned, rankings
+from .forecast import BELOW, Forecasts, Work, below_of, epochs_of, planned, rankings
 from .masks.criteria import criterion_named
 from .run import Run
 from .sweep_points import Earlier, Point
@@ -49,27 +49,39 @@ def foretell(
     timed = [timing_of(site, point) for point in plan]
     shared = {one.place: one for point in plan for one in point.before(site.pool.fingerprint)}
     made = {place: _seconds_of(site, one) for place, one in shared.items()}
-    known = [one for one in timed if one is not None]
+    known = [(_network(p.run), *one) for p, one in zip(plan, timed, strict=True) if one is not None]
     basis = f"from {len(known)} timed points"
     if not known and plan:
         plain = replace(plan[0].run, sampler=None, weights=None, distill=None)
-        known = [(_training(site, plain, 1.0), time_steps(site, plan[0]))]
+        known = [(_network(plain), _training(site, plain, 1.0), time_steps(site, plan[0]))]
         basis = "from a few timed steps"
-    known += [(work_before(site, shared[place]), took) for place, took in made.items() if took]
+    for place, took in made.items():
+        if took:
+            known.append((_network(shared[place].run), work_before(site, shared[place]), took))
     if not known:
         return Foretold([], 0.0, basis)
-    model = Forecast.fit(known)
+    model = Forecasts(known)
     below = _below(site, plan)
     left = [point for point, done in zip(plan, timed, strict=True) if done is None]
     needed = {one.place for point in left for one in point.before(site.pool.fingerprint)}
     return Foretold(
         [
-            model.seconds(work_of(site, point, below=below)) if done is None else None
+            model.seconds(_network(point.run), work_of(site, point, below=below))
+            if done is None
+            else None
             for point, done in zip(plan, timed, strict=True)
         ],
-        sum(model.seconds(work_before(site, shared[p])) for p in needed if made[p] is None),
+        sum(
+            model.seconds(_network(shared[p].run), work_before(site, shared[p]))
+            for p in needed
+            if made[p] is None
+        ),
         basis,
     )
+
+
+def _network(run: Run) -> str:
+    return f"{run.model} {run.image_size}"
 
 
 def _below(site: Site, plan: Sequence[Point]) -> float:

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from datapruner.files import read_json, write_json
-from datapruner.forecast import USUAL, Forecast, Work, below_of, epochs_of, planned, rankings
+from datapruner.forecast import (
+    USUAL,
+    Forecast,
+    Forecasts,
+    Work,
+    below_of,
+    epochs_of,
+    planned,
+    rankings,
+)
 from datapruner.grid import Grid
 from datapruner.run import InfoBatchSpec, Run
 from datapruner.sweep_forecast import foretell, timing_of, work_before, work_of
@@ -67,6 +76,26 @@ def test_a_forecast_finds_the_prices():
     model = Forecast.fit(zip(some(0), seconds, strict=True))
     for work in some(1):
         assert model.seconds(work) == pytest.approx(Forecast(prices).seconds(work), rel=0.02)
+
+
+def test_each_network_has_a_pace_of_its_own():
+    """Three times as long for an operation, as of a small network; one price for both is wrong."""
+
+    def took(name, work):
+        return Forecast(replace(USUAL, operations=0.03 if name == "mlp" else 0.01)).seconds(work)
+
+    runs = [(name, work) for place, name in enumerate(("mlp", "resnet8")) for work in some(place)]
+    model = Forecasts([(name, work, took(name, work)) for name, work in runs[::2]])
+    single = Forecast.fit([(work, took(name, work)) for name, work in runs[::2]])
+    off, alike = (
+        sorted(abs(told(name, work) / took(name, work) - 1) for name, work in runs)
+        for told in (model.seconds, lambda _, work: single.seconds(work))
+    )
+    assert off[len(off) // 2] < 0.01
+    assert off[-1] < 0.15 < alike[-1]
+    assert alike[len(off) // 2] > 3 * off[len(off) // 2]
+    untimed = Forecasts([("mlp", work, took("mlp", work)) for _, work in runs[:24]])
+    assert untimed.seconds("lenet", runs[0][1]) == untimed.seconds("mlp", runs[0][1])
 
 
 def test_repeated_runs_count_by_their_median():
