@@ -91,7 +91,7 @@ def test_each_network_has_a_pace_of_its_own():
         sorted(abs(told(name, work) / took(name, work) - 1) for name, work in runs)
         for told in (model.seconds, lambda _, work: single.seconds(work))
     )
-    assert off[len(off) // 2] < 0.01
+    assert off[len(off) // 2] < 0.02
     assert off[-1] < 0.15 < alike[-1]
     assert alike[len(off) // 2] > 3 * off[len(off) // 2]
     untimed = Forecasts([("mlp", work, took("mlp", work)) for _, work in runs[:24]])
