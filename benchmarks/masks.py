@@ -1,17 +1,19 @@
 """Weight masks measured: by density, lottery tickets, width, the cost of a masked step.
 
     python benchmarks/masks.py densities tickets width cost
-    python benchmarks/masks.py resnet20 --data cifar10:../shared/data    # hours
+    python benchmarks/masks.py resnet20 --data ../shared/data/cifar10-webp    # six hours of a core
 
 Each figure is kept in benchmarks/masks.json as soon as it is there, and masks.md is written from
-it, so that the command may be stopped and given again. Two methods that are compared take as many
-optimizer steps. One thread.
+it, so that the command may be stopped and given again; the runs of resnet20 go on from their last
+epoch. --only takes the figures whose names have one of its words, so that two processes can share
+the work: --only gradual, and --only dense one-shot random. Two methods that are compared take as
+many optimizer steps. One thread.
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,18 +49,20 @@ Figures = dict[str, float]
 class Measured:
     """Figures by name, written as soon as they are known."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, only: Sequence[str]) -> None:
+        self.path, self.only = path, only
         self.figures: Figures = read_json(path) if path.exists() else {}
 
-    def once(self, name: str, work: Callable[[], float]) -> float:
-        """Return a figure; work it out where it is not there yet."""
-        if name not in self.figures:
-            self.figures[name] = round(work(), 5)
+    def once(self, name: str, work: Callable[[], float]) -> None:
+        """Work a figure out, where it is wanted and not there yet."""
+        if name not in self.figures and any(word in name for word in self.only):
+            figure = round(work(), 5)
+            if self.path.exists():  # what another process has found meanwhile
+                self.figures |= read_json(self.path)
+            self.figures[name] = figure
             write_json(self.path, dict(sorted(self.figures.items())))
             page(self.figures, self.path.with_suffix(".md"))
             print(f"{name}: {self.figures[name]:g}", flush=True)
-        return self.figures[name]
 
 
 class Bench:
@@ -79,15 +83,24 @@ class Bench:
         folder = self.out / f"dense-{run.model}-{run.seed}"
         return train(run, self.data, out=folder)[0]
 
-    def trained(self, run: dp.Run, *, masks=None, start=None, model=None) -> float:
-        """Train as the run says, from the seed's network or the one given; return accuracy."""
+    def trained(self, run: dp.Run, *, masks=None, start=None, model=None, keep="") -> float:
+        """Train as the run says, from the seed's network or the one given; return accuracy.
+
+        `keep` names a run that goes on from its last epoch when it is killed.
+        """
         if model is None:
             model = dp.make_model(run.model, 10, self.data.shape, seed=run.seed)
         loader = dp.TensorLoader(
             self.data, run.batch_size, seed=run.seed, augment=run.augment,
             normalise=self.loader.normalise,
         )  # fmt: skip
-        dp.fit(model, loader, None, run, masks=masks or run.weights, start=start)
+        kept = self.out / f"{keep}.safetensors" if keep else None
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+        dp.fit(
+            model, loader, None, run, masks=masks or run.weights, start=start, checkpoint=kept,
+            run_id=f"{run.id()} {keep}" if keep else None,
+        )  # fmt: skip
         return self.accuracy(model)
 
 
@@ -225,20 +238,23 @@ def resnet20(bench: Bench, found: Measured, seed: int) -> None:
     run = replace(RESNET, seed=seed)
     name = f"resnet20/seed {seed}"
     half = replace(run, epochs=run.epochs // 2)
-    found.once(f"{name}/100 %/dense", lambda: bench.trained(run))
+    found.once(f"{name}/100 %/dense", lambda: bench.trained(run, keep=f"{name}-dense"))
     for density in (0.2, 0.1, 0.05):
+        kept = f"{name}-{100 * density:g}"
         row = f"{name}/{100 * density:g} %"
 
-        def tuned(density: float = density) -> float:
+        def tuned(density: float = density, kept: str = kept) -> float:
             model = bench.dense(half)
-            masks = GivenMasks(make_masks(model, density=density))
-            return bench.trained(replace(half, lr=0.04), masks=masks, model=model)
+            masks, run = GivenMasks(make_masks(model, density=density)), replace(half, lr=0.04)
+            return bench.trained(run, masks=masks, model=model, keep=f"{kept}-one-shot")
 
         found.once(f"{row}/one-shot, fine-tuned", tuned)
         gradual = replace(run, weights=dp.WeightPruning(density))
-        found.once(f"{row}/gradual", lambda run=gradual: bench.trained(run))
-        weights = dp.WeightPruning(density, "random", "erk", schedule="before")
-        found.once(f"{row}/random erk", lambda w=weights: bench.trained(replace(run, weights=w)))
+        random = dp.WeightPruning(density, "random", "erk", schedule="before")
+        sparse = replace(run, weights=random)
+        for label, one in (("gradual", gradual), ("random erk", sparse)):
+            file = f"{kept}-{label.replace(' ', '-')}"
+            found.once(f"{row}/{label}", lambda one=one, f=file: bench.trained(one, keep=f))
 
 
 PARTS = {f.__name__: f for f in (densities, tickets, width, cost, resnet20)}
@@ -250,9 +266,10 @@ def main() -> None:
     parser.add_argument("--data", default="mnist:../shared/data")
     parser.add_argument("--out", type=Path, default=Path("runs/masks"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
+    parser.add_argument("--only", nargs="*", default=[""], help="words in names of figures")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = Measured(HERE / "masks.json")
+    found = Measured(HERE / "masks.json", options.only)
     bench = Bench(options.data, options.out)
     for part in options.parts or ["densities", "tickets", "width", "cost"]:
         for seed in options.seeds:
