@@ -34,7 +34,9 @@ def prune(
     Dataset, batch size, workers, collate function, pinning, drop_last and generator stay as they
     are; a loader that did not shuffle gives each epoch's examples in index order. Rank and world
     are read from a DistributedSampler: every rank draws the same order and takes its share of it,
-    order[rank::world]. Weights of a Selection or a sampler count in `observe(losses)`.
+    order[rank::world]. Weights of a Selection or a sampler count in `observe(losses)`. Where a draw
+    leaves a rest that is much smaller than a batch, drop_last=True in the loader, or another batch
+    size, spares the training a step on a handful; `fit` cuts its epochs evenly by itself.
 
     Args:
         loader: a torch DataLoader over a map-style dataset, or an ffcv Loader.
