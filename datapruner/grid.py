@@ -205,6 +205,9 @@ class _Reading:
                 if checked in found:
                     self.refuse((*here, place), f"axis {name!r} has {one!r} twice")
                 found.append(checked)
+            if name in _UNNAMED and len(found) > 1:
+                text = f"{name!r} says how a run is carried out, and names none; give one value"
+                self.refuse(here, text)
             axes[name] = tuple(found)
         if "epochs" in axes and ("steps" in axes or base.get("steps")):
             self.refuse((*where, "epochs"), "a budget is in epochs or in steps; take one of them")
@@ -264,3 +267,5 @@ class _Reading:
 
 # settings whose one value is a list
 _LISTS = tuple(f.name for f in fields(Run) if isinstance(f.default, tuple))
+# settings that are not in the id of a run: with two values of one, two points were one run
+_UNNAMED = tuple(f.name for f in fields(Run) if not f.metadata["in_id"])

@@ -1,7 +1,7 @@
 """From a grid to its points: all combinations, the controls beside them, and their names."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -82,7 +82,11 @@ def effective(values: Values) -> dict[str, Any]:
     mask = read_keep(of["mask_on"], of["rule"]) if masks else Keep("all")
     if masks:
         out["mask_on"] = mask.word
+    scored = "scored" in (keep.kind, mask.kind)
     use = {
+        "epochs": not of["steps"]
+        or (scored and "scoring.epochs" not in of)  # a fifth of them
+        or any(of.get(f"{stage}.steps") == 0 for stage in STAGES),
         "rule": False,
         "ratio": keep.kind == "infobatch",
         "weights": sparse,
@@ -92,7 +96,7 @@ def effective(values: Values) -> dict[str, Any]:
         "beta": "ccs" in (keep.rule, mask.rule),
         "per_class": {keep.kind, mask.kind} & {"scored", "random"},
         "distill": of["distill.teacher"] != "none",
-        "scoring": "scored" in (keep.kind, mask.kind),
+        "scoring": scored,
         "teaching": of["distill.teacher"] == "full",
         "first": masks or (sparse and of["order"] != "together"),
     }
@@ -175,6 +179,31 @@ def shown_settings(grid: Grid) -> set[str]:
         for name in names
     }
     return {name for name, values in seen.items() if len(values) > 1} | set(_NAMED)
+
+
+def named_apart(plan: Sequence[Point]) -> list[Point]:
+    """Return points of which no two that differ by more than their seed share the name of an arm.
+
+    A control may differ from a point of the grid in what the grid keeps constant, and no name
+    tells; then both names say it.
+
+    Example:
+        >>> drawn = {"weights.density": 0.1, "weights.criterion": "random"}
+        >>> at_once = Point(drawn | {"weights.schedule": "before"}, 0, "random mask")
+        >>> [point.arm for point in named_apart([Point(drawn, 0, "random mask"), at_once])]
+        ['random mask, weights.schedule cubic', 'random mask, weights.schedule before']
+    """
+    arms: dict[str, list[Point]] = {}
+    for point in plan:
+        arms.setdefault(point.arm, []).append(point)
+    more = {}
+    for arm, same in arms.items():
+        names = sorted({name for point in same for name in point.values})
+        more[arm] = [n for n in names if len({repr(point.get(n)) for point in same}) > 1]
+    return [
+        replace(p, arm=", ".join([p.arm, *(f"{short_name(n)} {p.get(n)}" for n in more[p.arm])]))
+        for p in plan
+    ]
 
 
 def arm_of(values: Values, shown: Collection[str]) -> str:

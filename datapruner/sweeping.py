@@ -16,7 +16,7 @@ from .files import read_json, write_json
 from .grid import Grid
 from .results_table import Row, row_of, settings_of, write_rows
 from .run import Run
-from .sweep_plan import Budget, equal_compute, points, shown_settings
+from .sweep_plan import Budget, equal_compute, named_apart, points, shown_settings
 from .sweep_points import Point
 from .sweep_shared import Show, Site, refuse_unfed
 from .sweep_work import Outcome, outcome_of, run_point
@@ -142,7 +142,7 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
             control = equal_compute(point, Budget.of(point, site.n), shown_settings(grid))
             if control is not None:
                 plan.setdefault(control.key, control)
-    return list(plan.values())
+    return named_apart(list(plan.values()))
 
 
 def _fitting(site: Site, run: Run, arm: str) -> None:

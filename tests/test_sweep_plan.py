@@ -1,0 +1,50 @@
+"""Points of a grid: no two under one name or one id, and no run twice under two."""
+
+import pytest
+
+import datapruner as dp
+from datapruner.grid import Grid
+from datapruner.sweep_plan import EQUAL, RANDOM_MASK
+from datapruner.sweep_shared import Site
+from datapruner.sweeping import planned_points
+
+BASE = {"data": "digits", "seeds": 2, "base": {"model": "mlp", "epochs": 4, "batch_size": 32}}
+
+
+def plan(folder, grid, **more):
+    whole = Grid.from_dict(BASE | more | {"grid": grid})
+    return planned_points(Site(whole, folder), whole)
+
+
+def test_a_control_has_a_name_of_its_own(tmp_path):
+    """The grid's random mask is drawn by steps, its control before training."""
+    found = plan(tmp_path, {"density": [0.1], "criterion": ["random", "magnitude"]})
+    of = {}
+    for point in found:
+        of.setdefault(point.arm, set()).add(tuple(point.values.items()))
+    assert all(len(settings) == 1 for settings in of.values())
+    assert list(of) == [
+        "all data, random mask 10 %, weights.schedule cubic",
+        "all data, density 10 %, criterion magnitude",
+        "all data",
+        "all data, random mask 10 %, weights.schedule before",
+    ]
+    assert [p.control for p in found if "before" in p.arm] == [RANDOM_MASK] * 2
+
+
+def test_a_budget_in_steps_is_one_whatever_the_epochs(tmp_path):
+    """All data for as many steps as a tenth takes is what the grid has already."""
+    found = plan(tmp_path, [{"fraction": [0.1]}, {"steps": [20]}])
+    assert [point.control for point in found].count(EQUAL) == 0
+    assert len({point.arm for point in found}) == len(found) / 2
+    # a scoring run takes a fifth of the epochs, unless it is told how many
+    scored = {"steps": [20], "fraction": [0.1], "keep": ["el2n"]}
+    assert "epochs" in plan(tmp_path, scored)[0].values
+    told = scored | {"scoring": {"epochs": [2]}}
+    assert "epochs" not in plan(tmp_path, told)[0].values
+
+
+def test_no_axis_over_what_names_no_run():
+    with pytest.raises(dp.UsageError, match="line 2: 'device' says how a run is carried out"):
+        Grid.from_text("data: digits\ngrid: {device: [cpu, cuda]}")
+    Grid.from_text("data: digits\ngrid: {device: [cpu]}")
