@@ -3,8 +3,9 @@
 import pytest
 
 from datapruner.checkpoint import load_tensors
-from datapruner.report.sweep_arms import controls_of, distortion, gather_arms, pareto
+from datapruner.report.sweep_arms import controls_of, distortion, full_arm, gather_arms, pareto
 from datapruner.report.sweep_page import write_sweep_report
+from datapruner.sweep_plan import EQUAL, FULL, RANDOM_MASK
 from datapruner.sweep_train import masks_of_zeros
 from datapruner.sweeping import sweep
 
@@ -122,6 +123,47 @@ def test_the_front_is_chosen_on_what_is_set_aside():
         ]
     )
     assert [arm.name for arm in pareto(arms, "cost.weights_examples")] == ["cheap", "good"]
+
+
+def test_controls_are_trained_as_the_arm_is():
+    half = {"fraction": 0.5, "keep": "rs2", "cost.steps": 7}
+    mask = {"density": 0.2, "criterion": "magnitude", "pattern": "weight"}
+    rows = []
+    for lr in (0.1, 0.2):
+        of = {"lr": lr}
+        rows += [
+            row(f"all data, {lr}", 0.9, 4, **of),
+            row(f"half, {lr}", 0.8, 2, **of, **half),
+            row(f"7 steps, {lr}", 0.8, 2, **of, control=EQUAL, **{"cost.steps": 7}),
+        ]
+    for pattern in ("weight", "2:4"):
+        of = {"lr": 0.2, **mask, "pattern": pattern}
+        rows += [
+            row(f"sparse, {pattern}", 0.8, 2, **of),
+            row(f"random mask, {pattern}", 0.7, 2, **{**of, "criterion": "random"}),
+        ]
+    columns = {"lr": 0.1, "criterion": "magnitude", "pattern": "weight"}
+    first = ("id", "arm", "control")  # the settings stand after these
+    arms = gather_arms([{name: one[name] for name in first} | columns | one for one in rows])
+    of = {arm.name: arm for arm in arms}
+    for lr in (0.1, 0.2):
+        found = controls_of(of[f"half, {lr}"], arms)
+        assert found[FULL].name == f"all data, {lr}"
+        assert found[EQUAL].name == f"7 steps, {lr}"
+    for pattern in ("weight", "2:4"):
+        found = controls_of(of[f"sparse, {pattern}"], arms)
+        assert {kind: arm.name for kind, arm in found.items()} == {
+            FULL: "all data, 0.2",
+            RANDOM_MASK: f"random mask, {pattern}",
+        }
+    none = [arm for arm in arms if arm.first["lr"] != 0.2 or not arm.full]
+    assert FULL not in controls_of(of["half, 0.2"], none)  # another rate is no control
+
+
+def test_the_best_of_several_full_arms_is_what_is_compared_with():
+    sparse = row("cheap", 0.85, 1, density=0.2)
+    arms = gather_arms([row("lr 1", 0.5, 2), row("lr 0.1", 0.9, 2), sparse])
+    assert full_arm(arms).name == "lr 0.1"
 
 
 def test_recall_distortion_by_hand():

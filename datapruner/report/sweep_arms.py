@@ -1,9 +1,11 @@
 """Runs of a sweep as arms: means over seeds, the Pareto front, differences to controls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from ..grid_words import SHORT
 from ..results_table import Row
+from ..run import Run
 from ..sweep_plan import EQUAL, FULL, RANDOM_DATA, RANDOM_MASK
 from .arms import Estimate, estimate
 
@@ -113,9 +115,10 @@ def pareto(arms: Sequence[Arm], cost: str) -> list[Arm]:
 
 
 def full_arm(arms: Sequence[Arm]) -> Arm | None:
-    """Return the arm that is full and dense; the costliest, where there are several."""
+    """Return the arm that is full and dense; of several the costliest, then the best."""
     found = [arm for arm in arms if arm.full]
-    return max(found, key=lambda arm: arm.costs["cost.examples"], default=None)
+    size = "cost.examples"
+    return max(found, key=lambda arm: (arm.costs[size], arm.chosen_by.mean), default=None)
 
 
 def paired(arm: Arm, other: Arm, column: str = "test.accuracy") -> Estimate | None:
@@ -137,30 +140,50 @@ def told_apart(difference: Estimate) -> bool | None:
 
 
 def controls_of(arm: Arm, arms: Sequence[Arm]) -> dict[str, Arm]:
-    """Return the arms beside which one means something, by what kind of control they are."""
-    found: dict[str, Arm] = {}
+    """Return the arms beside which one means something, by what kind of control they are.
+
+    Each is trained as the arm is; of several it is the one with the most settings in common, then
+    the costliest.
+    """
+    found: dict[str, list[Arm]] = {}
     for other in arms:
         kind = _kind(arm.first, other)
         if kind and other.name != arm.name:
-            found.setdefault(kind, other)
-    return found
+            found.setdefault(kind, []).append(other)
+
+    def far(other: Arm) -> tuple[int, float]:
+        return len(_differs(arm.first, other.first)), -other.costs["cost.examples"]
+
+    return {kind: min(of, key=far) for kind, of in found.items()}
+
+
+_TRAINING = {f.name for f in fields(Run)} - {"epochs", "steps"}
+_OF_WEIGHTS = {word for word, name in SHORT.items() if name.startswith("weights.")}
+_OF_ITS_MASK = {"epochs", "steps", "fraction", "weights.skip", "weights.floor"}
 
 
 def _kind(row: Row, other: Arm) -> str:
     its = other.first
+    differs = _differs(row, its)
+    if differs & _TRAINING:
+        return ""
     if other.full:
         return FULL
-    same = {name for name in row if name in its and row[name] == its[name]} & _settings(row)
-    differs = {n for n in _settings(row) - same if not n.startswith(("scoring.", "beta"))}
-    if row["keep"] not in ("random", "all") and its["keep"] == "random" and differs == {"keep"}:
+    chosen = {n for n in differs if not n.startswith(("scoring.", "beta"))}
+    if row["keep"] not in ("random", "all") and its["keep"] == "random" and chosen == {"keep"}:
         return RANDOM_DATA
     if row["density"] < 1 and its.get("criterion") == "random":
-        alike = its["density"] == row["density"] and its["fraction"] == row["fraction"]
+        alike = not differs & (_OF_ITS_MASK | _OF_WEIGHTS - {"criterion"})
         return RANDOM_MASK if alike and row.get("criterion") != "random" else ""
-    if other.control == EQUAL and row["keep"] != "all":
-        alike = its["density"] == row["density"] and its["cost.steps"] == row["cost.steps"]
-        return EQUAL if alike and row["teacher"] == "none" else ""
+    if other.control == EQUAL and row["keep"] != "all" and row["teacher"] == "none":
+        masks = any(n in _OF_WEIGHTS or n.startswith("weights.") for n in differs)
+        return EQUAL if not masks and its["cost.steps"] == row["cost.steps"] else ""
     return ""
+
+
+def _differs(row: Row, its: Row) -> set[str]:
+    """Return the settings of a row that another does not share."""
+    return {name for name in _settings(row) if name not in its or row[name] != its[name]}
 
 
 def _settings(row: Row) -> set[str]:
