@@ -13,6 +13,7 @@ from .sweep_points import Point, Values
 
 FULL, RANDOM_DATA, RANDOM_MASK = "full and dense", "random data", "random mask"
 EQUAL = "equal compute"
+_TIMES = ("weights.begin", "weights.end", "weights.every")  # of a schedule: none has another's
 _NAMED = (  # what has words of its own in the name of an arm
     "keep",
     "fraction",
@@ -120,6 +121,7 @@ def controls(point: Point) -> list[Point]:
     if point.get("weights.density") < 1 and point.get("weights.criterion") != "random":
         keep = "all" if point.get("fraction") == 1 else "random"
         drawn = plain | {"weights.criterion": "random", "weights.schedule": "before", "keep": keep}
+        drawn = {name: value for name, value in drawn.items() if name not in _TIMES}
         made.append(Point(effective(drawn), point.seed, control=RANDOM_MASK))
     return made
 

@@ -32,6 +32,13 @@ def test_a_control_has_a_name_of_its_own(tmp_path):
     assert [p.control for p in found if "before" in p.arm] == [RANDOM_MASK] * 2
 
 
+def test_a_random_mask_has_no_times_of_another_schedule(tmp_path):
+    """A ramp's end would refuse the whole grid for the sake of a control."""
+    found = plan(tmp_path, {"density": [0.1], "weights": {"begin": 0.2, "end": 0.6, "every": 0.1}})
+    (mask,) = {p.run.weights for p in found if p.control == RANDOM_MASK}
+    assert (mask.schedule, mask.begin, mask.end, mask.every) == ("before", None, None, None)
+
+
 def test_a_budget_in_steps_is_one_whatever_the_epochs(tmp_path):
     """All data for as many steps as a tenth takes is what the grid has already."""
     found = plan(tmp_path, [{"fraction": [0.1]}, {"steps": [20]}])
