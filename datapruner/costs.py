@@ -69,6 +69,22 @@ class Cost:
         return Cost(**{name: mine[name] + its[name] for name in mine})
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Counted work and seconds of something that was made before a run.
+
+    Example:
+        >>> Spent(seconds=2.0).cost.flops
+        0.0
+    """
+
+    cost: Cost = Cost()
+    seconds: float = 0.0
+
+
+Parts = dict[str, Spent]  # by what was made, so that what serves twice counts once
+
+
 def count_flops(model: nn.Module, x: Tensor) -> Flops:
     """Count the operations of one example by running a batch forward and backward, in float32.
 
@@ -136,8 +152,8 @@ def training_cost(history: History, flops: Flops, weights: int, *, saves: bool) 
     return Cost(history.examples, history.steps, total, possible, active)
 
 
-def full_cost(examples: int, steps: int, flops: Flops, weights: int, *, extra: float = 0) -> Cost:
-    """Return the cost of work on all weights: so many examples, and operations besides.
+def full_cost(examples: int, steps: int, flops: Flops, weights: float, *, extra: float = 0) -> Cost:
+    """Return the cost of work on so many weights: so many examples, and operations besides.
 
     Example:
         >>> full_cost(10, 1, Flops(1.0, 2.0), 5, extra=4.0).flops

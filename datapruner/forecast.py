@@ -128,6 +128,45 @@ def rankings(pruning: WeightPruning, steps: int) -> int:
     return changes * criterion_named(pruning.criterion).rounds
 
 
+def examples_read(pruning: WeightPruning, steps: int, epoch: int) -> int:
+    """Return how many examples a run of so many steps reads to rank its weights.
+
+    Args:
+        pruning: whether its criterion, or its allocation, needs examples is read.
+        steps: of the run.
+        epoch: examples of the first epoch, of which at most `pruning.examples` are read.
+
+    Example:
+        >>> examples_read(WeightPruning(0.1, criterion="snip", schedule="before"), 100, 500)
+        500
+        >>> examples_read(WeightPruning(0.1), 100, 500)
+        0
+    """
+    from .masks.making import Recipe
+    from .masks.schedules import timing
+
+    if not Recipe.read(pruning.criterion, pruning.allocation, pruning.floor).needs_data():
+        return 0
+    # what exchanges weights goes by the gradient of the step, once it has begun
+    once = timing(pruning.schedule).schedule.grows in ("gradient", "random")
+    changes = 1 if once else rankings(pruning, steps)
+    return changes * min(pruning.examples or epoch, epoch)
+
+
+def mean_density(pruning: WeightPruning, steps: int) -> float:
+    """Return the density of the pruned weights, averaged over the steps of a run.
+
+    Example:
+        >>> mean_density(WeightPruning(0.2, schedule="before"), 10)
+        0.2
+    """
+    from .masks.schedules import timing
+
+    when = timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
+    done = sum(when.share(step / steps) for step in range(steps)) / steps
+    return 1 - (1 - pruning.density) * done
+
+
 @dataclass(frozen=True)
 class Forecast:
     """Seconds of a run as a sum over what it does, each part with its price.

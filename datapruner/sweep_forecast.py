@@ -6,8 +6,16 @@ from statistics import median
 from typing import Any
 
 from .files import read_json
-from .forecast import BELOW, Forecasts, Work, below_of, epochs_of, planned, rankings
-from .masks.criteria import criterion_named
+from .forecast import (
+    BELOW,
+    Forecasts,
+    Work,
+    below_of,
+    epochs_of,
+    examples_read,
+    planned,
+    rankings,
+)
 from .run import Run
 from .sweep_points import Earlier, Point
 from .sweep_shared import Site
@@ -165,10 +173,9 @@ def _training(
     ranked, held = 0.0, 0.0
     if run.weights is not None:
         held = weights * steps / 1e6
-        changes = 0 if given_masks else rankings(run.weights, steps)
-        ranked = weights * changes / 1e6
-        if criterion_named(run.weights.criterion).data:
-            examples += changes * min(run.weights.examples or site.n, round(fraction * site.n))
+        if not given_masks:
+            ranked = weights * rankings(run.weights, steps) / 1e6
+            examples += examples_read(run.weights, steps, round(fraction * site.n))
     return Work(
         operations=flops.step * examples / 1e9,
         steps=steps,

@@ -1,23 +1,20 @@
-"""What points of a sweep share: scores, subsets, teachers and first runs, each made once."""
+"""What points of a sweep share: data, subsets, teachers and first runs, each made once."""
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from .costs import Cost, Flops, flops_of, full_cost, saves, training_cost
+from .costs import Cost, Flops, Parts, Spent, flops_of, saves, training_cost
 from .data import open_data, stratified_split
 from .errors import PrunerError, UsageError
-from .files import whole_file
-from .forecast import planned
+from .forecast import examples_read, mean_density
 from .grid import Grid
-from .grid_words import Keep
 from .history import History
 from .hooks import Progress
 from .provenance import fingerprint
@@ -25,21 +22,12 @@ from .run import Run
 from .sampler_specs import KeepSpec
 from .sharing import once
 from .sweep_points import Point
-from .traces import TRACES
+from .sweep_scoring import scored
 
 if TYPE_CHECKING:
     from .data import Data
 
-FED = {*TRACES, "labels", "n", "seed", "embedding"}  # what a recorded run gives to scorers
 Show = Callable[[str], Progress | None]
-
-
-@dataclass(frozen=True)
-class Spent:
-    """Counted work and seconds of something that was made before a run."""
-
-    cost: Cost = Cost()
-    seconds: float = 0.0
 
 
 class Site:
@@ -117,11 +105,30 @@ class Site:
             run.weights.check(network(run, self.pool, make_loader(self.pool, run)))
             self._fits.add(key)
 
-    def cost(self, run: Run, history: History) -> Cost:
-        """Return what a training run did."""
+    def active(self, run: Run, steps: int) -> float:
+        """Return a run's active weights, averaged over its steps as its schedule has them."""
+        from .masks.scope import prunable
+        from .training import make_loader, network
+
+        _, weights = self.counted(run)
+        if run.weights is None:
+            return weights
+        model = network(run, self.pool, make_loader(self.pool, run))
+        names = prunable(model, run.weights.skip).names
+        size = sum(model.get_parameter(name).numel() for name in names)
+        return weights - (1 - mean_density(run.weights, steps)) * size
+
+    def cost(self, run: Run, history: History, *, given_masks: bool = False) -> Cost:
+        """Return what a training run did; masks that were given it did not have to find."""
         flops, weights = self.counted(run)
-        pattern = run.weights is not None and saves(run.weights.pattern)
-        return training_cost(history, flops, weights, saves=pattern)
+        if run.weights is None:
+            return training_cost(history, flops, weights, saves=False)
+        cost = training_cost(history, flops, weights, saves=saves(run.weights.pattern))
+        if given_masks:
+            return cost
+        read = examples_read(run.weights, history.steps, history.epochs[0].examples)
+        extra = read * (flops.forward if run.weights.criterion == "wanda" else flops.step)
+        return cost + Cost(flops=extra, flops_possible=extra)
 
 
 def set_aside(data: "Data", share: float) -> tuple["Data", torch.Tensor]:
@@ -144,66 +151,7 @@ def set_aside(data: "Data", share: float) -> tuple["Data", torch.Tensor]:
     return replace(data, readable=readable, fingerprint=mark), held
 
 
-def scored(site: Site, point: Point, keep: Keep) -> tuple[np.ndarray, Spent]:
-    """Return the scores (n,) of a recorded run, and what recording and scoring took."""
-    refuse_unfed(keep.scorer)
-    earlier = point.recorded(site.pool.fingerprint)
-    assert earlier is not None
-    folder = site.shared / earlier.place
-    said = once(folder, lambda: _record(site, earlier.run, folder))
-    file = site.shared / "scores" / f"{keep.scorer}-{folder.name}.npy"
-    also = once(file.with_suffix(""), lambda: _score(site, keep.scorer, folder, file))
-    cost = Cost(**said["cost"])
-    return np.load(file, allow_pickle=False), Spent(cost, said["seconds"] + also["seconds"])
-
-
-def refuse_unfed(scorer: str) -> None:
-    """Refuse a scorer that one recorded run does not feed.
-
-    Raises:
-        UsageError: says what it would need.
-    """
-    from scorers import SCORERS
-
-    kinds = signature(SCORERS[scorer]).parameters.values()
-    needs = {p.name for p in kinds if p.kind is not p.KEYWORD_ONLY}
-    if lacks := sorted(needs - FED):
-        raise UsageError(
-            f"keep {scorer!r} needs {', '.join(lacks)}; a sweep records {', '.join(sorted(FED))}"
-        )
-
-
-def _record(site: Site, run: Run, folder: Path) -> dict[str, Any]:
-    from .recording import record
-
-    made = record(site.pool, run, folder, progress=site.progress("scoring, "))
-    flops, weights = site.counted(run)
-    seen, steps = planned(run, 1.0, site.n)
-    clean = flops.forward * site.n * len(made.clean_epochs)
-    return {"cost": asdict(full_cost(seen, steps, flops, weights, extra=clean))}
-
-
-def _score(site: Site, scorer: str, folder: Path, file: Path) -> dict[str, Any]:
-    from scorers import SCORERS
-
-    from .embedding import embed
-    from .scores import score
-    from .traces import Record
-
-    traces, extra = Record(folder), {}
-    options = {}
-    if "embedding" in signature(SCORERS[scorer]).parameters:
-        out = site.shared / "embeddings" / f"{folder.name}.npy"
-        extra["embedding"] = embed(site.pool, traces, out=out)
-    if scorer == "prototypes":
-        options[scorer] = {"k": site.pool.num_classes}
-    values = score(traces, [scorer], data=site.pool, extra=extra, options=options)[scorer]
-    with whole_file(file) as temporary, temporary.open("wb") as opened:
-        np.save(opened, values)
-    return {}
-
-
-def subset(site: Site, point: Point, *, mask: bool = False) -> tuple[Path, Spent, float]:
+def subset(site: Site, point: Point, *, mask: bool = False) -> tuple[Path, Parts, float]:
     """Return the folder of a point's fixed subset, what scoring it took, and seconds of selecting.
 
     Args:
@@ -215,7 +163,7 @@ def subset(site: Site, point: Point, *, mask: bool = False) -> tuple[Path, Spent
 
     keep = point.mask_keep if mask else point.keep
     fraction = point.first_fraction if mask else point.get("fraction")
-    values, spent = np.zeros(site.whole.n, np.float32), Spent()
+    values, spent = np.zeros(site.whole.n, np.float32), Parts()
     if keep.kind == "scored":
         values, spent = scored(site, point, keep)
     name = point.selection_id(site.pool.fingerprint, mask=mask)
@@ -247,11 +195,11 @@ def taught(site: Site, point: Point) -> tuple[Path, Spent]:
     return folder, _trained(site, earlier.run, folder, "teacher, ")
 
 
-def started(site: Site, point: Point) -> tuple[Path, Spent, Spent, float]:
+def started(site: Site, point: Point) -> tuple[Path, Spent, Parts, float]:
     """Return the folder of a point's first run; what it took, scoring for it, and selecting."""
     earlier = point.start(site.pool.fingerprint)
     assert earlier is not None
-    folder, run, scoring, selecting = site.shared / earlier.place, earlier.run, Spent(), 0.0
+    folder, run, scoring, selecting = site.shared / earlier.place, earlier.run, Parts(), 0.0
     if isinstance(run.sampler, KeepSpec):
         kept, scoring, selecting = subset(site, point, mask=True)
         run = replace(run, sampler=KeepSpec(str(kept)))

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from .checkpoint import load_tensors
+from .distill import Lesson
 from .engine import fit
 from .files import read_json, write_json
 from .history import History
@@ -64,13 +66,17 @@ def masks_of_zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, the loader that it was trained on, its history, and seconds by phase."""
+    """A trained network, the loader that it was trained on, its history, and seconds by phase.
+
+    `asking` is the operations of its teacher for one example.
+    """
 
     model: nn.Module
     loader: Loader
     history: History
     training: float
     pruning: float
+    asking: float = 0.0
 
 
 def train_last(
@@ -94,10 +100,11 @@ def train_last(
     sampler, fingerprints = make_sampler(run, data)
     loader, lesson = make_lesson(run, data, sampler, fingerprints)
     model = network(run, data, loader)
+    asking = 0.0 if lesson is None else _asking(lesson, data)
     seconds = folder / "seconds.json"
     if (done := finished(folder, model)) is not None:
         took = read_json(seconds) if seconds.exists() else {"training": 0.0, "pruning": 0.0}
-        return Trained(model.eval(), loader, done, **took)
+        return Trained(model.eval(), loader, done, **took, asking=asking)
     masks = inherited.masks or run.weights
     timed = None if masks is None else TimedMasks(masks)
     history = fit(
@@ -116,4 +123,14 @@ def train_last(
     took = {"training": max(0.0, history.seconds - within), "pruning": pruning}
     write_json(seconds, took)
     finish(folder, model, history, run_id)
-    return Trained(model.eval(), loader, history, **took)
+    return Trained(model.eval(), loader, history, **took, asking=asking)
+
+
+def _asking(lesson: Lesson, data: "Data") -> float:
+    """Return the operations of asking a teacher for one example; 0 where logits are looked up."""
+    if lesson.target is None or lesson.weight == 0:
+        return 0.0
+    few = next(iter(lesson.loader(data.readable.nonzero().flatten()[:2], train=True)))
+    with FlopCounterMode(display=False) as counter:
+        lesson.target(few)
+    return float(counter.get_total_flops()) / len(few.index)

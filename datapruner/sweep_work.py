@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .costs import full_cost, peak_memory, start_peak, total
+from .costs import Cost, Parts, Spent, peak_memory, start_peak, total
 from .errors import PrunerError
 from .evaluation import predict
 from .files import read_json, write_json
@@ -18,7 +18,7 @@ from .run import Run
 from .sampler_specs import KeepSpec
 from .sharing import locked
 from .sweep_points import Point
-from .sweep_shared import Site, Spent, started, subset, taught
+from .sweep_shared import Site, started, subset, taught
 from .sweep_train import Inherited, Trained, train_last
 from .training import make_loader
 
@@ -67,8 +67,9 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
     """Run the stages of a point in order, and add up what they took."""
     start_peak()
     run, spent, seconds = point.run, dict[str, Spent](), dict.fromkeys(PHASES, 0.0)
+    scoring = Parts()
     if isinstance(run.sampler, KeepSpec):
-        kept, spent["scoring"], seconds["selection"] = subset(site, point)
+        kept, scoring, seconds["selection"] = subset(site, point)
         run = replace(run, sampler=KeepSpec(str(kept)))
     if point.teaching is not None:
         teacher, spent["teaching"] = taught(site, point)
@@ -76,10 +77,13 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
         run = replace(run, distill=replace(run.distill, teacher=str(teacher)))
     before = None
     if point.first is not None:
-        before, spent["first"], scoring, selecting = started(site, point)
+        before, spent["first"], also, selecting = started(site, point)
         seconds["selection"] += selecting
-        if "scoring" not in spent:  # the same recorded run serves both
-            spent["scoring"] = scoring
+        scoring |= also  # the same recorded run serves both
+    if scoring:
+        parts = list(scoring.values())
+        costs = total([part.cost for part in parts])
+        spent["scoring"] = Spent(costs, sum(part.seconds for part in parts))
     began, worked = time.perf_counter(), time.process_time()
     show = site.progress(f"{point.arm}, seed {point.seed}: ")
     inherited = Inherited.of(before, point.get("order"))
@@ -90,17 +94,10 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
     seconds["judging"] = time.perf_counter() - judged
     ours = sum(seconds[phase] for phase in ("training", "pruning", "judging"))
     seconds |= {phase: one.seconds for phase, one in spent.items()}
-    own = site.cost(run, last.history)
-    costs = {phase: one.cost for phase, one in spent.items()} | {"training": own}
-    if run.distill is not None and run.distill.weight != 0 and point.teaching is not None:
-        flops, weights = site.counted(point.teaching)  # it is asked for every row that is seen
-        asked = full_cost(0, 0, flops, weights, extra=flops.forward * own.examples)
-        costs["teaching"] = costs["teaching"] + asked
     return {
         **found,
         "history": last.history.rows(),
-        "cost": {phase: asdict(cost) for phase, cost in costs.items()},
-        "total": asdict(total(list(costs.values()))),
+        **_counted(site, run, last, inherited, spent),
         "measured": {
             **{f"{phase}_seconds": round(took, 4) for phase, took in seconds.items()},
             "seconds": round(sum(seconds.values()), 4),
@@ -110,6 +107,21 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
             "peak_memory": peak_memory(),
             "threads": torch.get_num_threads(),
         },
+    }
+
+
+def _counted(
+    site: Site, run: Run, last: Trained, inherited: Inherited, spent: dict[str, Spent]
+) -> Outcome:
+    """Return the counted cost of each phase, and of all."""
+    own = site.cost(run, last.history, given_masks=inherited.masks is not None)
+    costs = {phase: one.cost for phase, one in spent.items()} | {"training": own}
+    if last.asking:  # a teacher is asked for every row that is seen
+        asked = last.asking * own.examples
+        costs["teaching"] = costs.get("teaching", Cost()) + Cost(flops=asked, flops_possible=asked)
+    return {
+        "cost": {phase: asdict(cost) for phase, cost in costs.items()},
+        "total": asdict(total(list(costs.values()))),
     }
 
 

@@ -18,7 +18,8 @@ from .results_table import Row, row_of, settings_of, write_rows
 from .run import Run
 from .sweep_plan import Budget, equal_compute, named_apart, points, shown_settings
 from .sweep_points import Point
-from .sweep_shared import Show, Site, refuse_unfed
+from .sweep_scoring import refuse_unfed
+from .sweep_shared import Show, Site
 from .sweep_work import Outcome, outcome_of, run_point
 from .tracking import JsonLines, Logged, Tracker, check_tracker, log_run, make_tracker
 
