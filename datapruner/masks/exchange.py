@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..seeds import generator
-from .counts import chosen
+from .counts import chosen, protected
 from .units import Group, gathered
 
 
@@ -50,10 +50,10 @@ def exchanged(
             out.append(_within_cells(group, active, weights, wanted, share))
             continue
         count = int(active.sum())
-        moved = min(round(share * count), group.count - count)
         size = gathered(group, weights, "norm").masked_fill(~active, -torch.inf)
+        held = int((protected(group, size, floor) == torch.inf).sum())  # by the floor
+        moved = min(round(share * count), group.count - count, count - held)
         left = chosen(group, size, count - moved, floor)
-        moved = count - int(left.sum())  # fewer where the floor holds them
         wanted = _wanted(group, by, active, seed, tick, place).masked_fill(left, -torch.inf)
         grown = wanted.sort(descending=True, stable=True).indices[:moved]
         out.append(left.index_fill(0, grown, True))

@@ -135,12 +135,14 @@ class Timing:
     def replaced(self, progress: float, at_first: float) -> float:
         """Return the share of active weights that is exchanged: a cosine to 0 at `end` in RigL.
 
+        None at the end of the run: what grows there would never train.
+
         Example:
             >>> timing("rigl", begin=0.0, end=1.0).replaced(0.5, 0.3)
             0.15
         """
         if self.schedule.grows == "random":
-            return at_first
+            return at_first if progress < 1 - _NEARLY else 0.0
         done = min(1.0, (progress - self.begin) / (self.end - self.begin))
         return at_first / 2 * (1 + cos(pi * done))
 
