@@ -6,12 +6,14 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 
 from ..errors import UsageError, suggest
 from ..heads import classifier
 
 _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 _EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+_LAYERS = (nn.Linear, nn.Bilinear, _ConvNd, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,9 @@ class Prunable:
 def prunable(model: nn.Module, skip: str = "") -> Prunable:
     """Return which parameters of a network are ranked, and why the others are not.
 
-    Ranked is what has two dimensions or more: matrices and kernels. Biases, norms, embeddings and
-    what takes no gradient never are.
+    Ranked is what has two dimensions or more: matrices and kernels. Biases, norms, embeddings, what
+    is broadcast (class tokens, embeddings of positions, scales of channels) and what takes no
+    gradient never are.
 
     Args:
         model: the network.
@@ -58,15 +61,14 @@ def prunable(model: nn.Module, skip: str = "") -> Prunable:
         >>> found.names
         ('0.weight',)
     """
-    skipped, names = {}, []
-    for owner, module in model.named_modules():
-        for own, parameter in module.named_parameters(owner, recurse=False):
-            if reason := _never(module, parameter):
-                skipped[own] = reason
-            else:
-                names.append(own)
-    once = [name for name, _ in model.named_parameters()]  # shared ones by their first name
-    names = [name for name in once if name in names]
+    reasons: dict[int, str] = {}  # one layer that rules it out is enough, of those that share it
+    for module in model.modules():
+        for own, parameter in module.named_parameters(recurse=False):
+            if reason := _never(module, own, parameter):
+                reasons.setdefault(id(parameter), reason)
+    once = dict(model.named_parameters())  # shared ones by their first name
+    skipped = {name: reasons[id(p)] for name, p in once.items() if id(p) in reasons}
+    names = [name for name in once if name not in skipped]
     for word in _words(skip):
         for name in _meant(word, names, model):
             skipped[name] = f"skipped by {word!r}"
@@ -97,13 +99,18 @@ def matching(pattern: str, names: Iterable[str]) -> list[str]:
     return found
 
 
-def _never(module: nn.Module, parameter: nn.Parameter) -> str:
+def _never(module: nn.Module, own: str, parameter: nn.Parameter) -> str:
     if isinstance(module, _NORMS):
         return "norm"
     if isinstance(module, _EMBEDDINGS):
         return "embedding"
     if parameter.ndim < 2:
         return "bias" if parameter.ndim else "scalar"
+    if not isinstance(module, _LAYERS):
+        if "bias" in own:  # of relative positions, say: a table that is added
+            return "bias"
+        if parameter.shape[0] == 1 or sum(size > 1 for size in parameter.shape) < 2:
+            return "broadcast"
     return "" if parameter.requires_grad else "frozen"
 
 
