@@ -22,7 +22,7 @@ def wanda(probe: Probe) -> dict[str, Tensor]:
     Source: Sun, Liu, Bair and Kolter 2024.
 
     Raises:
-        UsageError: a parameter is no weight of such a layer.
+        UsageError: a parameter is no weight of such a layer, or its layer is never called.
 
     Example:
         >>> wanda.__name__
@@ -46,6 +46,11 @@ def wanda(probe: Probe) -> dict[str, Tensor]:
     finally:
         for handle in handles:
             handle.remove()
+    if unseen := [name for name in probe.names if name not in squares]:
+        raise UsageError(
+            f"wanda saw no input of {unseen[0]}: the network does not call that layer by itself; "
+            f"skip it (skip={unseen[0]!r})"
+        )
     return {n: w.abs() * squares[n].sqrt().to(w.dtype) for n, w in probe.weights().items()}
 
 
@@ -62,8 +67,9 @@ def _inputs(layer: Layer, square: Tensor) -> Tensor:
     if isinstance(layer, nn.Linear):
         return square.flatten(0, -2).sum(0)
     at = square.sum(0, keepdim=True)  # unfolding is linear: once, not for each example
-    if isinstance(layer.padding, str):
-        at = functional.pad(at, layer._reversed_padding_repeated_twice)
+    if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+        how = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        at = functional.pad(at, layer._reversed_padding_repeated_twice, how)
         padding: Any = 0
     else:
         padding = layer.padding
