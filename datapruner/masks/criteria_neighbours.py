@@ -105,6 +105,11 @@ class _Walk:
 
     def layer(self, node: fx.Node) -> nn.Linear | _ConvNd | None:
         module = self.module(node)
+        if isinstance(module, _ConvNd) and module.transposed:
+            raise UsageError(
+                f"lookahead does not know transposed convolutions, which {node.target} is; take "
+                "another criterion"
+            )
         return module if isinstance(module, nn.Linear | _ConvNd) else None
 
     def before(self, node: fx.Node) -> Tensor:
