@@ -4,6 +4,7 @@
 the optimizer's; batch norms take the statistics of the batch, dropout is off.
 """
 
+from math import inf
 from typing import Literal
 
 import torch
@@ -110,7 +111,8 @@ def synflow(probe: Probe) -> dict[str, Tensor]:
     """Score by |w|·∂R/∂|w|, R the sum of the outputs for an input of ones, all weights absolute.
 
     Needs no examples, only the shape of one. Batch norms are in eval mode, all is in float64, for R
-    is a product over the layers. Pruned in 100 rounds, which is what keeps layers from emptying.
+    is a product over the layers; scores that float32 would not hold are divided by the highest,
+    which ranks the same. Pruned in 100 rounds, which is what keeps layers from emptying.
 
     Source: Tanaka, Kunin, Yamins and Ganguli 2020.
 
@@ -138,9 +140,10 @@ def synflow(probe: Probe) -> dict[str, Tensor]:
         flow = functional_call(model, state, (ones,)).sum()
     weights = [state[name] for name in probe.names]
     found = torch.autograd.grad(flow, weights, allow_unused=True, materialize_grads=True)
-    return {
-        n: (w * d).detach().float() for n, w, d in zip(probe.names, weights, found, strict=True)
-    }
+    scores = [(w * d).detach() for w, d in zip(weights, found, strict=True)]
+    highest = max(float(score.max()) for score in scores)
+    scale = 1.0 if 1e-24 < highest < 1e24 or not 0 < highest < inf else highest
+    return {n: (s / scale).float() for n, s in zip(probe.names, scores, strict=True)}
 
 
 def diagonal(probe: Probe) -> dict[str, Tensor]:
@@ -159,21 +162,34 @@ def diagonal(probe: Probe) -> dict[str, Tensor]:
     model, weights = probe.model, probe.weights()
     fixed = {k: p.detach() for k, p in model.named_parameters() if k not in weights}
 
-    def loss(ranked: dict[str, Tensor], index: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        logits = functional_call(model, {**fixed, **ranked}, (x[None],)).float()
-        return probe.loss(logits, Batch(index[None], x[None], y[None]), 0.0).sum()
+    def along(ranked: dict[str, Tensor], x: Tensor, slope: Tensor) -> Tensor:
+        logits: Tensor = functional_call(model, {**fixed, **ranked}, (x[None],)).float()
+        return (logits[0] * slope).sum()
 
-    single = vmap(grad(loss), in_dims=(None, 0, 0, 0))
+    single = vmap(grad(along), in_dims=(None, 0, 0))
     chunk = max(1, CHUNK // (4 * sum(w.numel() for w in weights.values())))
     squares = {name: torch.zeros_like(w) for name, w in weights.items()}
     with evaluating(model), torch.autocast(probe.batches[0].x.device.type, enabled=False):
         for batch in probe.batches:
-            for rows in torch.arange(len(batch.y)).split(chunk):
-                index = batch.index[rows].to(batch.y.device)
-                for name, own in single(weights, index, batch.x[rows], batch.y[rows]).items():
+            slopes = _slopes(probe, batch)
+            for x, slope in zip(batch.x.split(chunk), slopes.split(chunk), strict=True):
+                for name, own in single(weights, x, slope).items():
                     squares[name] += own.square().sum(0)
     rows_in_all = sum(len(batch.y) for batch in probe.batches)
     return {n: 0.5 * w.square() * squares[n] / rows_in_all for n, w in weights.items()}
+
+
+def _slopes(probe: Probe, batch: Batch) -> Tensor:
+    """Return the gradient of each row's loss by its logits, (b, C).
+
+    By itself, so that a loss may do what no vectorised function can: look rows up, run a teacher.
+    """
+    with torch.no_grad():
+        logits = probe.model(batch.x).float()
+    with torch.enable_grad():
+        losses = probe.loss(logits.requires_grad_(), batch, 0.0)
+        (slopes,) = gradient(losses.sum(), [logits])
+        return slopes
 
 
 def _positive(tensor: Tensor) -> Tensor:

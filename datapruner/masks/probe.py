@@ -1,6 +1,6 @@
 """What a criterion is given: the network, and examples to run it on."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +73,7 @@ class Probe:
 
 
 def gradient(
-    value: Tensor, parameters: list[nn.Parameter], *, again: bool = False
+    value: Tensor, parameters: Sequence[Tensor], *, again: bool = False
 ) -> tuple[Tensor, ...]:
     """Return the gradient of a number; zeros where it does not depend on a parameter.
 
