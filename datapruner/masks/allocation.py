@@ -27,6 +27,7 @@ class Budget:
         ranked: the scores of each group's units, for allocations that rank.
         first: place of the first convolution among the groups; None where there is none.
         classifier: place of the classifier; None where it is skipped.
+        alive: (count,) bool of each group, the units that are not gone already; None is all.
 
     Example:
         >>> Budget([Group("w", (4, 3), 12, 1, (), cell=3)], 0.5).low
@@ -39,12 +40,24 @@ class Budget:
     ranked: Sequence[Tensor] | None = None
     first: int | None = None
     classifier: int | None = None
+    alive: Sequence[Tensor] | None = None
 
     @property
     def low(self) -> list[int]:
         """The fewest units that each group keeps."""
-        cells = [g.count // g.cell if g.cell else 1 for g in self.groups]
-        return [min(g.count, self.floor * c) for g, c in zip(self.groups, cells, strict=True)]
+        if self.alive is not None:
+            pairs = zip(self.groups, self.alive, strict=True)
+            cells = [a.view(-1, g.cell or g.count).sum(1) for g, a in pairs]
+            return [int(cell.clamp_max(self.floor).sum()) for cell in cells]
+        rows = [g.count // g.cell if g.cell else 1 for g in self.groups]
+        return [min(g.count, self.floor * r) for g, r in zip(self.groups, rows, strict=True)]
+
+    @property
+    def high(self) -> list[int]:
+        """The most units that each group can keep."""
+        if self.alive is not None:
+            return [int(alive.sum()) for alive in self.alive]
+        return [g.count for g in self.groups]
 
     @property
     def total(self) -> int:

@@ -86,6 +86,8 @@ def attach(
     recipe.check(groups, pruning.density, loader is not None)
     batches = batches if scored else ()
     probe = Probe(model, scope.names, batches, loss, example, weight_decay, seed)
+    if when.begin > 0:  # else `begin` scores, before the first step too
+        recipe.rehearse(probe, groups)
     return kind(optimizer, pruning, probe, scope, groups, recipe, when)
 
 
@@ -113,7 +115,7 @@ def _read(pruning: "WeightPruning") -> tuple[type[Pruning], Recipe, Timing]:
     recipe = Recipe.read(pruning.criterion, pruning.allocation, pruning.floor)
     when = timing(pruning.schedule, begin=pruning.begin, end=pruning.end, every=pruning.every)
     kind: type[Pruning] = Pruning
-    if pruning.criterion == "learned":
+    if pruning.criterion.partition(":")[0] == "learned":
         kind = LearnedScores
     elif when.schedule.soft:
         kind = SoftMasks

@@ -43,7 +43,8 @@ def allocate(
     if allocation is None:
         each = [own.get(place, budget.density) for place in range(len(groups))]
         counts = [round(d * g.count) for d, g in zip(each, groups, strict=True)]
-        return [max(low, count) for low, count in zip(budget.low, counts, strict=True)]
+        ends = zip(budget.low, counts, budget.high, strict=True)
+        return [min(max(low, count), high) for low, count, high in ends]
     if allocation.shares is None:
         return _ranked(budget, own)
     shares = allocation.shares(budget)
@@ -53,7 +54,7 @@ def allocate(
 def _solved(budget: Budget, raw: Sequence[float], fixed: dict[int, float]) -> list[int]:
     """Solve Σ clip(ε · raw · weights, low, high) = total for ε, then round to the exact total."""
     groups = budget.groups
-    low, high = _ends(budget, fixed)
+    low, high, total = _ends(budget, fixed)
 
     def given(scale: float) -> list[float]:
         wants = [scale * r * g.weights for r, g in zip(raw, groups, strict=True)]
@@ -62,19 +63,20 @@ def _solved(budget: Budget, raw: Sequence[float], fixed: dict[int, float]) -> li
     least, most = 0.0, 1.0 / min(raw)
     for _ in range(200):
         middle = (least + most) / 2
-        if sum(given(middle)) < budget.total:
+        if sum(given(middle)) < total:
             least = middle
         else:
             most = middle
-    return _rounded(budget, given(most), high)
+    return _rounded(groups, given(most), high, total)
 
 
-def _rounded(budget: Budget, wants: list[float], high: list[float]) -> list[int]:
+def _rounded(
+    groups: Sequence[Group], wants: list[float], high: list[float], total: int
+) -> list[int]:
     """Round weights to whole units: down, then the largest remainders up while there is room."""
-    groups = budget.groups
     units = [want / g.size for want, g in zip(wants, groups, strict=True)]
     counts = [floor(u + 1e-9) for u in units]
-    left = budget.total - sum(c * g.size for c, g in zip(counts, groups, strict=True))
+    left = total - sum(c * g.size for c, g in zip(counts, groups, strict=True))
     order = sorted(range(len(groups)), key=lambda place: (counts[place] - units[place], place))
     for place in order:
         size = groups[place].size
@@ -89,12 +91,12 @@ def _ranked(budget: Budget, fixed: dict[int, float]) -> list[int]:
     groups, ranked = budget.groups, budget.ranked
     if ranked is None:
         raise UsageError("a global allocation needs scores; take another one, such as erk")
-    _, high = _ends(budget, fixed)
+    _, high, total = _ends(budget, fixed)
     counts = [round(high[p] / g.size) if p in fixed else 0 for p, g in enumerate(groups)]
     free = [place for place in range(len(groups)) if place not in fixed]
     if not free:
         return counts
-    total = budget.total - sum(c * g.size for c, g in zip(counts, groups, strict=True))
+    total -= sum(c * g.size for c, g in zip(counts, groups, strict=True))
     scores = torch.cat([protected(groups[p], ranked[p], budget.floor) for p in free])
     of = torch.cat([torch.full((groups[p].count,), p, device=scores.device) for p in free])
     order = of[scores.sort(descending=True, stable=True).indices]
@@ -105,27 +107,35 @@ def _ranked(budget: Budget, fixed: dict[int, float]) -> list[int]:
     return counts
 
 
-def _ends(budget: Budget, fixed: dict[int, float]) -> tuple[list[float], list[float]]:
-    """Return the fewest and the most weights that each group keeps; refuse what cannot be met."""
-    groups = budget.groups
-    low = [float(count * g.size) for count, g in zip(budget.low, groups, strict=True)]
-    high = [float(g.weights) for g in groups]
+def _ends(budget: Budget, fixed: dict[int, float]) -> tuple[list[float], list[float], int]:
+    """Return the fewest and the most weights of each group and their total; refuse what cannot be.
+
+    Densities of layers round to whole units, each by itself, so the total gives way by as much; and
+    it is never more than is left.
+    """
+    groups, least, most = budget.groups, budget.low, budget.high
+    low = [float(count * g.size) for count, g in zip(least, groups, strict=True)]
+    high = [float(count * g.size) for count, g in zip(most, groups, strict=True)]
+    room = float(sum(g.weights for g in groups))
     for place, density in fixed.items():
-        whole = max(round(density * groups[place].count), budget.low[place])
-        low[place] = high[place] = float(whole * groups[place].size)
-    total, weights = budget.total, sum(g.weights for g in budget.groups)
-    if sum(low) > total:
+        group = groups[place]
+        wanted = round(density * group.count)
+        room += (max(wanted, least[place]) - group.count) * group.size
+        low[place] = high[place] = float(min(max(wanted, least[place]), most[place]) * group.size)
+    total, weights = budget.total, sum(g.weights for g in groups)
+    rounding = sum([1, *(groups[place].size for place in fixed)]) / 2 if fixed else 0.0
+    if sum(low) > total + rounding:
         raise UsageError(
             f"density {budget.density:g} keeps {total:,} of {weights:,} weights, but the floor "
             f"and the layers with a density of their own need {sum(low):,.0f}; raise the density, "
             "or set floor=0 so that an output may lose all its weights"
         )
-    if sum(high) < total:
+    if room + rounding < total:
         raise UsageError(
             f"density {budget.density:g} keeps {total:,} of {weights:,} weights, but the layers "
-            f"with a density of their own leave {sum(high):,.0f}; lower the density"
+            f"with a density of their own leave {room:,.0f}; lower the density"
         )
-    return low, high
+    return low, high, round(min(max(total, sum(low)), sum(high)))
 
 
 def protected(group: Group, scores: Tensor, least: int) -> Tensor:

@@ -1,15 +1,16 @@
 """make_masks(): criterion, allocation and pattern put together into one mask a parameter."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..heads import classifier
+from ..loaders import Batch
 from ..losses import Loss, cross_entropy
-from .allocation import Allocation, Budget, allocation_named
+from .allocation import ALLOCATIONS, Allocation, Budget, allocation_named
 from .counts import allocate, chosen
 from .criteria import CRITERIA, Criterion, criterion_named, unit_scores
 from .hold import checked
@@ -132,7 +133,8 @@ class Recipe:
             data: whether there are examples.
 
         Raises:
-            UsageError: examples are needed and there are none, or N:M has another density.
+            UsageError: examples are needed and there are none, or N:M has another density, or an
+                allocation that it leaves no choice.
         """
         if self.needs_data() and not data:
             raise UsageError(
@@ -145,7 +147,25 @@ class Recipe:
                     f"pattern {group.of_cell}:{group.cell} keeps {own:g} of the weights; give "
                     f"density {own:g}, not {density:g}"
                 )
+            if group.of_cell and (self.fixed or not _even(self.allocation)):
+                raise UsageError(
+                    f"pattern {group.of_cell}:{group.cell} keeps {own:g} of every layer, so an "
+                    "allocation has nothing to share out; leave it out, and skip the layers that "
+                    "are to stay whole"
+                )
         self._counts(groups, [torch.zeros(g.count) for g in groups], density, 1.0, None, None)
+
+    def rehearse(self, probe: Probe, groups: Sequence[Group]) -> None:
+        """Score once, on two examples, so that what cannot be scored shows before training.
+
+        Raises:
+            UsageError: as `kept`, where the network is the reason.
+        """
+        few = tuple(Batch(b.index[:2], b.x[:2], b.y[:2]) for b in probe.batches[:1])
+        other = self.allocation and self.allocation.criterion
+        for criterion in (self.criterion, CRITERIA[other] if other else None):
+            if criterion is not None and not criterion.training:
+                unit_scores(criterion, replace(probe, batches=few), groups)
 
     def kept(
         self,
@@ -204,9 +224,15 @@ class Recipe:
                 return [int(kept.sum()) for kept in found]
             scores = _survivors(unit_scores(ranking.criterion, probe, groups), now or found)
         model = None if probe is None else probe.model
-        budget = Budget(groups, density, self.floor, scores, *_first_and_last(groups, model))
+        ends = _first_and_last(groups, model)
+        budget = Budget(groups, density, self.floor, scores, *ends, alive=now)
         fixed = {name: 1 - (1 - d) * share for name, d in self.fixed.items()}
         return allocate(budget, self.allocation, fixed)
+
+
+def _even(allocation: Allocation | None) -> bool:
+    """Tell whether an allocation is one that N:M amounts to: by default, or uniform."""
+    return allocation in (ALLOCATIONS["global"], ALLOCATIONS["uniform"], Allocation())
 
 
 def _all(group: Group, probe: Probe) -> Tensor:
