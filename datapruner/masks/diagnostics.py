@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from ..errors import UsageError
 from ..evaluation import predict
@@ -52,8 +53,7 @@ def dead_units(model: nn.Module, masks: Mapping[str, Tensor] | None = None) -> d
     """
     report = {}
     for name, alive in _alive(model, masks).items():
-        rows = alive.flatten(1).any(1)
-        columns = alive.transpose(0, 1).flatten(1).any(1)
+        rows, columns = _sides(model.get_submodule(name.rpartition(".")[0]), alive)
         report[name] = DeadUnits(len(rows), int((~rows).sum()), len(columns), int((~columns).sum()))
     return report
 
@@ -134,6 +134,15 @@ def weights_times_rows(history: History, dense: int | None = None) -> float:
         total += active * (epoch.examples - seen)
         seen = epoch.examples
     return total
+
+
+def _sides(layer: nn.Module, alive: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which outputs have a weight that is alive, and which inputs."""
+    groups = layer.groups if isinstance(layer, _ConvNd) else 1
+    parts = alive.reshape(groups, len(alive) // groups, alive.shape[1], -1).any(3)
+    first, second = parts.any(2).flatten(), parts.any(1).flatten()
+    turned = isinstance(layer, _ConvNd) and layer.transposed  # its weight is (in, out, ...)
+    return (second, first) if turned else (first, second)
 
 
 def _alive(model: nn.Module, masks: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
