@@ -159,7 +159,9 @@ def test_the_command_prints_the_rounds(tmp_path, capsys, monkeypatch):
     words = ["lottery", "digits", "--rounds", "2", "--rate", "0.5", "--rewind", "25%", "--model",
              "mlp", "--epochs", "1"]  # fmt: skip
     assert main(words) == 0
-    lines = capsys.readouterr().out.splitlines()
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert "not pruned: 3 bias" in said.err
     assert [line.split()[2] for line in lines] == ["weights", "%", "%", "%"]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -54,9 +54,11 @@ def lottery(
         out: folder of the rounds.
     """
     from ..data import open_data
+    from ..masks import prunable
     from ..masks.removing import Removal
     from ..masks.rewinding import Rewind
     from ..masks.tickets import lottery as work
+    from ..training import make_loader, network
 
     sampler = drawing.shared(teaching).spec()
     run = run_of(training, data=data, sampler=sampler, distill=teaching.spec())
@@ -75,6 +77,7 @@ def lottery(
                 else f"{rounds + 1} runs, each: {text(cost)}"
             )
             return
+        console.say(prunable(network(run, opened, make_loader(opened, run)), skip).text())
         found = work(
             run,
             opened,

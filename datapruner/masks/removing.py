@@ -93,6 +93,29 @@ class Removal:
             raise UsageError("classifier_rate is in [0, 1) and needs within='layer'")
         return cls(rate, within, classifier_rate)
 
+    def check(self, model: nn.Module, rounds: int, skip: str) -> None:
+        """Refuse what the last round could not remove, before the first one trains.
+
+        Raises:
+            UsageError: too little would be left, or the classifier has a rate and is skipped.
+        """
+        if isinstance(self.rate, Sap):
+            return
+        if (
+            self.classifier_rate is not None
+            and _classifier(model) not in prunable(model, skip).names
+        ):
+            raise UsageError(
+                f"the classifier has a rate of its own, but skip={skip!r} leaves it alone; give one"
+            )
+        try:
+            self.masks(model, whole(model, skip), rounds, skip)
+        except UsageError as error:
+            raise UsageError(
+                f"after {rounds} rounds {(1 - self.rate) ** rounds:.2g} of the weights would be "
+                "left, and each output keeps at least one; take fewer rounds or a lower rate"
+            ) from error
+
     def masks(
         self, model: nn.Module, before: Mapping[str, Tensor], number: int, skip: str
     ) -> dict[str, Tensor]:
@@ -109,9 +132,7 @@ class Removal:
             return sap_masks(model, before, reach=_REACH[self.within], **asdict(self.rate))
         allocation = "global" if self.within == "network" else "uniform"
         if self.classifier_rate is not None:
-            weight = classifier(model).weight
-            name = next(n for n, p in model.named_parameters() if p is weight)
-            allocation = f"{name}={(1 - self.classifier_rate) ** number}"
+            allocation = f"{_classifier(model)}={(1 - self.classifier_rate) ** number}"
         density = (1 - self.rate) ** number
         return make_masks(model, density=density, allocation=allocation, skip=skip, within=before)
 
@@ -125,6 +146,11 @@ def whole(model: nn.Module, skip: str) -> dict[str, Tensor]:
     """
     names = prunable(model, skip).names
     return {n: torch.ones_like(model.get_parameter(n), dtype=torch.bool) for n in names}
+
+
+def _classifier(model: nn.Module) -> str:
+    weight = classifier(model).weight
+    return next(name for name, parameter in model.named_parameters() if parameter is weight)
 
 
 def _sap(word: str) -> Sap:

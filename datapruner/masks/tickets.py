@@ -108,7 +108,7 @@ def lottery(
     from ..training import claim, make_lesson, make_loader, make_sampler, network
 
     plan, removal = Rewind.read(rewind), Removal.read(rate, within, classifier_rate)
-    _check(run, rounds, loss)
+    _check(run, rounds, loss, plan)
     if data is None:
         if run.data is None:
             raise UsageError("nothing to train on; set run.data or hand over data")
@@ -123,6 +123,7 @@ def lottery(
     model = network(run, data, loader)
     first = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     masks = whole(model, skip)
+    removal.check(model, rounds, skip)
     folder = claim(out, "lottery", run_id, run, fingerprints)
     if lesson is not None:
         write_json(folder / "distill.json", lesson.about)
@@ -192,11 +193,8 @@ class _Game:
             run_id=f"{self.run_id} round {number}",
             progress=_named(self.progress, number),
         )
-        if held.wanted and not held.state:
-            raise UsageError(
-                f"rewind to step {self.plan.steps}: a round has only {history.steps} steps; rewind "
-                "to an earlier one"
-            )
+        if held.wanted and not (held.state and held.taken < history.steps):
+            raise _too_late(self.plan, history.steps)
         weights = sum(mask.numel() for mask in masks.values())
         kept = sum(int(mask.sum()) for mask in masks.values())
         took = history.steps - begun
@@ -213,13 +211,23 @@ class _Game:
         return int(about["captured"]), int(about["total"])
 
 
-def _check(run: Run, rounds: int, loss: Loss | Adaptive | None) -> None:
+def _check(run: Run, rounds: int, loss: Loss | Adaptive | None, plan: Rewind) -> None:
     if run.weights is not None:
         raise UsageError("a lottery prunes between runs; leave run.weights at None")
     if loss is not None and run.distill is not None:
         raise UsageError("loss and run.distill are both given; give one of them")
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, not {rounds}")
+    if run.steps and plan.steps >= run.steps:
+        raise _too_late(plan, run.steps)
+
+
+def _too_late(plan: Rewind, steps: int) -> UsageError:
+    at = f"step {plan.steps}" if plan.steps else f"{plan.share:.4%} of it"
+    return UsageError(
+        f"rewind to {at}: a round has only {steps} steps, and some must follow; rewind to an "
+        "earlier one"
+    )
 
 
 def _named(progress: Progress | None, number: int) -> Progress | None:
