@@ -33,10 +33,17 @@ def of_the_first(kept: Sequence[Tensor]) -> list[Tensor]:
     if processes() == 1:
         return list(kept)
     home = kept[0].device
-    there = torch.device("cuda") if dist.get_backend() == "nccl" else home  # it moves GPUs' alone
+    there = _meeting(home, dist.get_backend())
     whole = torch.cat([units.to(torch.uint8) for units in kept]).to(there)
     dist.broadcast(whole, 0)
     return [units.bool() for units in whole.to(home).split([len(units) for units in kept])]
+
+
+def _meeting(home: torch.device, backend: str) -> torch.device:
+    """Return where a tensor is for a backend: NCCL moves those on GPUs alone, each on its own."""
+    if backend != "nccl" or home.type == "cuda":
+        return home
+    return torch.device("cuda")
 
 
 def average(tensors: Sequence[Tensor | None]) -> None:
