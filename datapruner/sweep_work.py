@@ -27,7 +27,11 @@ Outcome = dict[str, Any]
 
 
 def run_point(
-    site: Site, point: Point, *, then: Callable[[Point, Outcome], None] | None = None
+    site: Site,
+    point: Point,
+    *,
+    then: Callable[[Point, Outcome], None] | None = None,
+    call: str = "",
 ) -> Outcome | None:
     """Run a point unless it has been run; an error is an outcome as well.
 
@@ -35,6 +39,8 @@ def run_point(
         site: where.
         point: what.
         then: called with the outcome of a point that was run now.
+        call: of processes that work side by side: what failed in one of them is not tried again by
+            the others. "" tries again whatever failed.
 
     Returns:
         Its outcome, as `OUT/points/ID/outcome.json` has it; None where another process is at it.
@@ -43,14 +49,15 @@ def run_point(
     with locked(folder.with_name(f"{folder.name}.lock"), wait=False) as mine:
         if not mine:
             return None
-        if (done := outcome_of(folder)) is not None and done["status"] == "done":
+        done = outcome_of(folder) or {"status": "missing"}
+        if done["status"] == "done" or (call and done.get("call") == call):
             return done
         try:
             outcome = {"status": "done", "error": "", **_run(site, point, folder)}
         except Exception as error:
             what = " ".join(str(error).split()) or "no message"
             kind = "" if isinstance(error, PrunerError) else f"{type(error).__name__}: "
-            outcome = {"status": "failed", "error": kind + what}
+            outcome = {"status": "failed", "error": kind + what, "call": call}
         write_json(folder / "outcome.json", outcome)
     if then is not None:
         then(point, outcome)

@@ -1,21 +1,17 @@
 """sweep(): a grid of runs, resumable, in several processes, with its controls and one table."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from warnings import warn
 
-from .errors import PrunerError, Refused, UsageError
+from .errors import Refused, UsageError
 from .files import read_json, write_json
 from .grid import Grid
 from .results_table import Row, row_of, settings_of, write_rows
 from .run import Run
+from .sharing import locked
 from .sweep_plan import Budget, equal_compute, named_apart, points, shown_settings
 from .sweep_points import Point
 from .sweep_scoring import refuse_unfed
@@ -106,16 +102,19 @@ def sweep(
     for name in track:
         check_tracker(name)
     claim_sweep(site, grid)
-    trackers = _trackers(track, site.out)
+    trackers = trackers_of(track, site.out)
     mine = plan[shard.i :: shard.n]
     try:
         if jobs == 1:
             work(site, mine, trackers, say)
         else:
-            _in_processes(site, shard, jobs, track)
+            from .sweep_processes import in_processes
+
+            in_processes(site, grid, shard, jobs, track)
     finally:
-        rows = gather(site, plan)
-        write_rows(site.out, rows)
+        with locked(site.out / "results.lock"):  # so that no shard writes what it read before
+            rows = gather(site, plan)
+            write_rows(site.out, rows)
     return rows
 
 
@@ -162,6 +161,11 @@ def claim_sweep(site: Site, grid: Grid) -> None:
     file = site.out / "run.json"
     if site.out.exists() and not site.out.is_dir():
         raise Refused(f"{site.out}: is a file; give another --out")
+    # looked at before run.json, which another shard may write just now; nor is what a killed one
+    # left of it a stranger
+    strange = site.out.exists() and any(
+        not path.name.startswith(".run.json.") for path in site.out.iterdir()
+    )
     if file.exists():
         held = read_json(file)
         if held.get("kind") != "sweep":
@@ -171,17 +175,30 @@ def claim_sweep(site: Site, grid: Grid) -> None:
                 f"{site.out}: holds a sweep of other data, or with another share set aside; "
                 "give another --out"
             )
-    elif site.out.exists() and any(site.out.iterdir()):
+    elif strange:
         raise Refused(f"{site.out}: holds files that are not a sweep's; give another --out")
     about = {"kind": "sweep", "data": site.pool.fingerprint, "grid": grid.plain()}
     if not file.exists() or read_json(file) != about:
         write_json(file, about)
 
 
-def work(site: Site, plan: Sequence[Point], trackers: Sequence[Tracker], say: Say | None) -> None:
+def work(
+    site: Site,
+    plan: Sequence[Point],
+    trackers: Sequence[Tracker],
+    say: Say | None,
+    call: str = "",
+) -> None:
     """Run points, the first seed of all before the second; one that another process has is left.
 
     So there is soon something to look at, and a busy hour slows no arm alone.
+
+    Args:
+        site: where.
+        plan: the points.
+        trackers: what each is logged to.
+        say: called with a line for each.
+        call: see `run_point`.
     """
 
     def then(point: Point, outcome: Outcome) -> None:
@@ -199,7 +216,7 @@ def work(site: Site, plan: Sequence[Point], trackers: Sequence[Tracker], say: Sa
 
     seeds = list(dict.fromkeys(point.seed for point in plan))
     for point in sorted(plan, key=lambda point: seeds.index(point.seed)):
-        run_point(site, point, then=then)
+        run_point(site, point, then=then, call=call)
 
 
 def _result(outcome: Outcome) -> dict[str, float | None]:
@@ -228,59 +245,6 @@ def gather(site: Site, plan: Sequence[Point]) -> list[Row]:
     return rows
 
 
-def _trackers(names: Sequence[str], out: Path) -> list[Tracker]:
+def trackers_of(names: Sequence[str], out: Path) -> list[Tracker]:
+    """Return what points are logged to: log.jsonl always, and trackers by name."""
     return [JsonLines(out / "log.jsonl"), *(make_tracker(name, out) for name in names)]
-
-
-def _in_processes(site: Site, shard: Shard, jobs: int, track: Sequence[str]) -> None:
-    """Start processes that work through the points side by side, and wait for them."""
-    import torch
-
-    threads = max(1, torch.get_num_threads() // jobs)
-    told = {"out": str(site.out), "shard": [shard.i, shard.n], "track": list(track)}
-    words = [sys.executable, "-c", "from datapruner.sweeping import worker; worker()"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    started = []
-    try:
-        for _ in range(jobs):
-            process = subprocess.Popen(
-                [*words, json.dumps(told | {"threads": threads})], env=environment
-            )
-            started.append(process)
-        codes = [process.wait() for process in started]
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.terminate()
-        for process in started:
-            with suppress(KeyboardInterrupt):
-                process.wait()
-    if any(codes):
-        raise PrunerError(
-            f"{sum(code != 0 for code in codes)} of {jobs} processes ended early; the same "
-            "command goes on from here"
-        )
-
-
-def worker() -> None:
-    """Work through the points of a sweep as one of several processes; told by argv."""
-    import torch
-
-    told = json.loads(sys.argv[1])
-    torch.set_num_threads(told["threads"])
-    out = Path(told["out"])
-    grid = Grid.from_dict(read_json(out / "run.json")["grid"])
-    site = Site(grid, out)
-    plan = planned_points(site, grid)[told["shard"][0] :: told["shard"][1]]
-
-    def say(text: str) -> None:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
-
-    try:
-        work(site, plan, _trackers(told["track"], out), say)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except PrunerError as error:
-        say(f"datapruner: {error}")
-        sys.exit(error.exit_code)

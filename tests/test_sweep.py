@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from datapruner import sweep_work, sweeping
 from datapruner.cli import main
 from datapruner.grid import Grid
 from datapruner.results_table import read_rows, summary
+from datapruner.sharing import locked
 from datapruner.sweep_shared import Site
 from datapruner.sweeping import Shard, planned_points, sweep
 
@@ -107,6 +109,63 @@ def test_two_processes_give_the_same(whole, tmp_path):
     assert len({json.loads(line)["run"] for line in log}) == len(log) == len(rows)
 
 
+def test_what_failed_in_one_process_is_not_tried_by_the_others(tmp_path):
+    few = GRID | {"grid": {"fraction": [0.1], "lr": [1e9, 1e8, 0.05]}, "controls": False}
+    grid = Grid.from_dict(few)
+    site, said = Site(grid, tmp_path / "out"), []
+    plan = planned_points(site, grid)
+    sweeping.work(site, plan, [], said.append, "a call")
+    sweeping.work(site, plan, [], said.append, "a call")  # as another process of it
+    assert len(said) == 3
+    sweeping.work(site, plan, [], said.append, "the next call")
+    assert len(said) == 5
+
+
+def test_processes_end_with_the_one_that_started_them(tmp_path):
+    code = "import json, sys; from datapruner.sweeping import sweep;"
+    code += "sweep(json.loads(sys.argv[1]), sys.argv[2], jobs=2)"
+    words = [sys.executable, "-c", code, json.dumps(GRID | {"seeds": 50}), str(tmp_path / "out")]
+    process = subprocess.Popen(words)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    found, deadline = [], time.monotonic() + 120
+    while len(found) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.05)
+        found = children.read_text().split()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    while any(map(running, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(running, found))
+
+
+def running(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_what_a_killed_call_left_is_no_stranger(tmp_path):
+    few = GRID | {"grid": {"fraction": [0.1]}, "controls": False}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".run.json.123.partial").write_text("{")
+    assert sweep(few, tmp_path / "out")[0]["status"] == "done"
+
+
+def test_no_shard_writes_what_it_read_before_another_wrote(tmp_path, monkeypatch):
+    """The table is gathered and written under one lock."""
+    held, gather = [], sweeping.gather
+
+    def looking(site, plan):
+        with locked(site.out / "results.lock", wait=False) as free:
+            held.append(not free)
+        return gather(site, plan)
+
+    monkeypatch.setattr(sweeping, "gather", looking)
+    monkeypatch.setattr(sweeping, "run_point", lambda *_, **__: None)
+    sweep(GRID | {"grid": {"fraction": [0.1]}}, tmp_path / "out")
+    assert held == [True]
+
+
 def test_shards_make_up_the_whole(whole, tmp_path):
     _, rows = whole
     first = sweep(GRID, tmp_path / "parts", shard=Shard(0, 2))
@@ -117,7 +176,7 @@ def test_shards_make_up_the_whole(whole, tmp_path):
 def test_the_first_seed_of_everything_comes_first(tmp_path, monkeypatch):
     order = []
     monkeypatch.setattr(
-        sweeping, "run_point", lambda site, point, then: order.append((point.seed, point.arm))
+        sweeping, "run_point", lambda site, point, then, call: order.append((point.seed, point.arm))
     )
     rows = sweep(GRID | {"seeds": [3, 1]}, tmp_path / "out")
     half = len(rows) // 2

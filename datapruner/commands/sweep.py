@@ -95,6 +95,11 @@ def _sweep(
     else:
         print(table(rows))
         print(f"\nreport: {page}" if page else "\nno point has been run to its end")
+        if missing := sum(row["status"] == "missing" for row in rows):
+            print(
+                f"{missing} of {len(rows)} points are still to be run: by other shards, or by a "
+                "process that is at them now; the same command looks again"
+            )
     failed = [row for row in rows if row["status"] == "failed"]
     if failed:
         raise PrunerError(

@@ -11,6 +11,7 @@ from ..errors import PrunerError
 from ..files import read_json, whole_folder
 from ..provenance import versions
 from ..results_table import Row, read_rows
+from ..sharing import locked
 from . import formats
 from .outcome import plus_minus
 from .rendering import render
@@ -67,6 +68,11 @@ def write_sweep_report(folder: Path | str) -> Path:
         'report.html'
     """
     home = Path(folder)
+    with locked(home / "results.lock"):  # no shard's page after the results of a later one
+        return _write(home)
+
+
+def _write(home: Path) -> Path:
     rows, about = read_rows(home), read_json(home / "run.json")
     arms = gather_arms(rows)
     if not arms:
