@@ -32,8 +32,11 @@ def cifar(words: argparse.Namespace, book: Book) -> None:
     shares = (0.1, 0.3, 0.5)
     crossed = [(f, n, w) for w in ("0", "auto") for f in shares for n in RULES]
     swept = [(f, "random", w) for f in shares for w in ("0.5", "0.9", "1", "kept")]
-    for cells in (crossed, swept):
-        for seed in range(words.cifar_seeds):
+    weighed = [(0.1, "random", w) for w in ("0.5", "0.9", "1", "auto")]  # short runs
+    few = range(words.cifar_seeds)
+    more = range(words.cifar_seeds, words.cifar_seeds + words.cifar_more)
+    for cells, seeds in ((crossed, few), (swept, few), (weighed, more)):
+        for seed in seeds:
             student = partial(_student, loader, replace(CIFAR, seed=seed))
             for fraction, name, weight in cells:
                 chosen = scores[by.get(name, name)]
