@@ -72,7 +72,8 @@ def advice(
         f"on a fifth of the training set that was set aside; the test set was not read."
         + (f" For {skipped} more there was no time." if skipped else "")
     ]
-    words.append(_recommended(best, full, gaps, share, lose))
+    near = {arm.name: gaps[arm.name] for arm in cheaper}
+    words.append(_recommended(best, full, near, share, lose))
     words += _ends(arms, full)
     words += _pairs(arms)
     words += _densities(arms, gaps, lose)
@@ -104,6 +105,16 @@ def surely_within(gap: Estimate | None, lose: float) -> bool:
     if gap is None or gap.error is None:
         return False
     return bool(gap.mean - t.ppf(_SURE, gap.n - 1) * gap.error >= -lose)
+
+
+def surely_above(gap: Estimate) -> bool:
+    """Tell whether a difference is above 0, at 90 % by Student's t, one-sided.
+
+    Example:
+        >>> surely_above(Estimate(0.02, 0.001, 3)), surely_above(Estimate(0.0, 0.0, 3))
+        (True, False)
+    """
+    return gap.mean > 0 and surely_within(gap, 0.0)
 
 
 def _percent(value: Estimate) -> str:
@@ -173,7 +184,9 @@ def _ends(arms: Sequence[Arm], full: Arm) -> list[str]:
         gaps = {end: paired(arm, random) for end, arm in known.items()}
         parts = [f"the {end} {_points(gap)}" for end, gap in gaps.items() if gap is not None]
         best = max(gaps, key=lambda end: _mean(gaps[end]))
-        verdict = f"keep the {best}" if surely_within(gaps[best], 0.0) else "choose at random"
+        gap = gaps[best]
+        sure = gap is not None and surely_above(gap)
+        verdict = f"keep the {best}" if sure else "choose at random"
         said.append(f"At {100 * fraction:g} %, beside random: {', '.join(parts)}; {verdict}.")
     return said
 
@@ -190,9 +203,9 @@ def _pairs(arms: Sequence[Arm]) -> list[str]:
             gap = None if fixed is None or other is None else paired(other, fixed)
             if gap is None:
                 continue
-            if surely_within(gap, 0.0):
+            if surely_above(gap):
                 verdict = "yes"
-            elif surely_within(Estimate(-gap.mean, gap.error, gap.n), 0.0):
+            elif surely_above(Estimate(-gap.mean, gap.error, gap.n)):
                 verdict = "no"
             else:
                 verdict = "not sure"

@@ -1,15 +1,19 @@
 """advise: what a pilot may read, what it says by hand-made rows, and its budget."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 import datapruner as dp
-from datapruner import sweep_shared
+from datapruner import advising, sweep_shared
 from datapruner.advice import advice
 from datapruner.advising import Pilot, advise, seconds_of
 from datapruner.cli import main
+from datapruner.files import read_json
 from datapruner.run import RS2Spec, Run
+from datapruner.sweep_shared import Site
+from datapruner.sweeping import planned_points
 
 
 def row(arm, seed, accuracy, cost, **settings):
@@ -77,6 +81,37 @@ def test_which_end_fresh_or_fixed_teacher_and_density():
     assert "A fresh subset each epoch (RS2) at 50 %: yes, +3.00" in words
     assert "A teacher at 50 %: no, -3.00" in words
     assert "20 % of the weights suffice" in words
+
+
+def test_what_costs_more_is_not_the_nearest_of_what_is_cheaper():
+    found = rows(0.85) + [row("taught", s, 0.93, 300, teacher="full") for s in range(3)]
+    assert "The nearest, random 50 %, is at" in said(found).words[1]
+
+
+def test_no_difference_is_no_reason():
+    found = rows(0.90, 0.0)
+    for seed in range(3):
+        for keep, name in (("el2n+top", "hard"), ("el2n+bottom", "easy"), ("rs2", "fresh")):
+            found.append(row(name, seed, 0.90, 60, fraction=0.5, keep=keep))
+    words = "\n".join(said(found).words)
+    assert "choose at random" in words
+    assert "(RS2) at 50 %: not sure, +0.00" in words
+
+
+def test_the_pilot_times_the_network_that_is_trained(tmp_path):
+    """By its own settings; and a call that goes on comes to the same epochs, whatever the clock."""
+    run = Run(model="lenet", epochs=1, lr=0.02, image_size=12)
+    grid = advising._grid("digits", Pilot(run), 1)
+    site = Site(grid, tmp_path, testing=False)
+    whole = planned_points(site, grid)[0]
+    first = advising._seconds_an_epoch(site, whole)
+    made = [read_json(file) for file in tmp_path.glob("points/*/outcome.json")]
+    assert [outcome["status"] for outcome in made] == ["done", "done"]
+    assert whole.run.image_size == 12
+    assert {point.id(site.pool.fingerprint) for point in (whole, replace(whole, seed=1))} == {
+        file.parent.name for file in tmp_path.glob("points/*/outcome.json")
+    }
+    assert advising._seconds_an_epoch(site, whole) == first
 
 
 def test_a_shorter_pilot_says_so():
