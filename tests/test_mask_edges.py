@@ -7,7 +7,7 @@ from torch import Tensor, nn
 import datapruner as dp
 from datapruner import UsageError, ranks
 from datapruner.loaders import Batch
-from datapruner.masks import CRITERIA, attach, dead_units, lottery, make_masks, prunable
+from datapruner.masks import CRITERIA, attach, cost, dead_units, lottery, make_masks, prunable
 from datapruner.masks.criteria_gradients import synflow
 from datapruner.masks.exchange import exchanged
 from datapruner.masks.learned import LearnedScores
@@ -223,3 +223,22 @@ def test_a_lottery_that_cannot_end_does_not_begin(options, words, tmp_path):
         lottery(ROUND, out=tmp_path / "l", **({"rewind": "0", "rounds": 1} | options))
     assert [word for word in words if word not in str(refused.value)] == []
     assert not (tmp_path / "l").exists()
+
+
+def test_the_cost_of_layers_that_share_a_masked_weight():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    found = cost(model, torch.zeros(1, 4), {"0.weight": torch.eye(4) > 0})
+    assert (found.flops, found.masked_flops) == (2 * 32, 2 * 8)
+
+
+def test_learned_scores_mask_by_exactly_one_in_the_precision_of_the_network():
+    model = nn.Linear(16, 4, bias=False).bfloat16()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    pruning = attach(model, optimizer, dp.WeightPruning(0.5, criterion="learned", begin=0.0, end=1))
+    pruning.begin()
+    x = torch.eye(16).bfloat16()
+    assert torch.equal(pruning.forward(x), model(x))
+    pruning.forward(x).sum().backward()
+    assert model.weight.grad is None
+    assert pruning.scores[0].grad.abs().sum() > 0

@@ -109,10 +109,12 @@ def cost(
     """
     masks = checked(model, masks or {})
     by_layer, total = _flops(model, example)
-    saved = sum(
-        flops * (1 - masks[f"{layer}.weight".lstrip(".")].float().mean().item())
+    gone = {
+        id(model.get_parameter(name)): (~mask).float().mean().item() for name, mask in masks.items()
+    }
+    saved = sum(  # by the parameter itself, which two layers may share
+        flops * gone.get(id(getattr(model.get_submodule(layer), "weight", None)), 0.0)
         for layer, flops in by_layer.items()
-        if f"{layer}.weight".lstrip(".") in masks
     )
     parameters = parameter_count(model)
     off = sum(int((~mask).sum()) for mask in masks.values())

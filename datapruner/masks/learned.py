@@ -61,8 +61,8 @@ class LearnedScores(Pruning):
         for group, score, count in zip(self.groups, self.scores, self.counts, strict=True):
             member = group.members[0]
             weight = self.model.get_parameter(member.name).detach()
-            hard = chosen(group, score.detach(), count, self.spec.floor).to(weight.dtype)
-            mask = hard + score - score.detach()
+            hard = chosen(group, score.detach(), count, self.spec.floor)
+            mask = (hard + (score - score.detach())).to(weight.dtype)  # 0 and 1 exactly
             effective[member.name] = weight * mask[member.units.to(weight.device)]
         logits: Tensor = functional_call(self.model, effective, (x,))
         return logits
