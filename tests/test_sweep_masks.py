@@ -1,10 +1,14 @@
 """Sweeps over weights: orders of pruning, masks found elsewhere, sparse scoring runs, phases."""
 
+import shutil
+
 import pytest
 
 from datapruner.checkpoint import load_tensors
 from datapruner.report.sweep_arms import controls_of, distortion, full_arm, gather_arms, pareto
+from datapruner.report.sweep_figures import heat_maps, worst_figure
 from datapruner.report.sweep_page import write_sweep_report
+from datapruner.results_table import write_rows
 from datapruner.sweep_plan import EQUAL, FULL, RANDOM_MASK
 from datapruner.sweep_train import masks_of_zeros
 from datapruner.sweeping import sweep
@@ -164,6 +168,37 @@ def test_the_best_of_several_full_arms_is_what_is_compared_with():
     sparse = row("cheap", 0.85, 1, density=0.2)
     arms = gather_arms([row("lr 1", 0.5, 2), row("lr 0.1", 0.9, 2), sparse])
     assert full_arm(arms).name == "lr 0.1"
+
+
+def test_figures_say_what_they_do_not_draw():
+    rows = [
+        row(f"{density} {fraction} {lr}", 0.9, 1, lr=lr, density=density, fraction=fraction)
+        for lr in (0.1, 0.2)
+        for density in (1.0, 0.2)
+        for fraction in (1.0, 0.5)
+    ]
+    (shown,) = heat_maps(gather_arms(rows))
+    assert "4 more arms of these cells differ in other settings" in shown.caption
+    assert "1.0 0.5 0.1" in shown.table.csv
+    assert "0.2 0.5 0.2" not in shown.table.csv
+    (plain,) = heat_maps(gather_arms(rows[:4]))
+    assert "more arms" not in plain.caption
+    many = gather_arms([row(str(place), 0.9, 1) for place in range(33)])
+    assert "3 more arms are in the table" in worst_figure(many).caption
+
+
+def test_without_a_test_split_the_page_says_so(swept, tmp_path):
+    folder, rows = swept
+    blind = [
+        {n: None if n.startswith("test.") and "class" not in n else v for n, v in one.items()}
+        for one in rows
+    ]
+    shutil.copy(folder / "run.json", tmp_path)
+    write_rows(tmp_path, blind)
+    page = write_sweep_report(tmp_path).read_text()
+    assert "There is no test split" in page
+    assert "accuracy is that on the part set aside." in page
+    assert "of the test split" not in page
 
 
 def test_recall_distortion_by_hand():

@@ -73,14 +73,17 @@ def _cost_table(arms: Sequence[Arm], cost: str, front: Sequence[Arm]) -> Table:
 def heat_maps(arms: Sequence[Arm]) -> list[Figure]:
     """Build accuracy over density and fraction, one map for each way to choose and each teacher."""
     groups: dict[tuple[str, str], dict[tuple[float, float], Arm]] = {}
+    hidden: dict[tuple[str, str], int] = {}
     for arm in arms:
         row = arm.first
         if arm.control == EQUAL or row.get("criterion") == "random":
             continue
         if row["order"] != "together" or row["mask_on"] != "same":
             continue
-        of = groups.setdefault((data_kind(arm), str(row["teacher"])), {})
-        of.setdefault((float(row["density"]), float(row["fraction"])), arm)
+        group = data_kind(arm), str(row["teacher"])
+        cell = float(row["density"]), float(row["fraction"])
+        drawn = groups.setdefault(group, {}).setdefault(cell, arm)
+        hidden[group] = hidden.get(group, 0) + (drawn is not arm)
     figures = []
     for (kind, teacher), of in groups.items():
         whole = groups.get(("all data", teacher), {})  # of all data there is but one way
@@ -88,7 +91,8 @@ def heat_maps(arms: Sequence[Arm]) -> list[Figure]:
         densities = sorted({d for d, _ in found}, reverse=True)
         fractions = sorted({f for _, f in found}, reverse=True)
         if len(densities) > 1 and len(fractions) > 1:
-            figures.append(_heat_map(kind, teacher, found, densities, fractions))
+            more = sum(hidden.get((one, teacher), 0) for one in {kind, "all data"})
+            figures.append(_heat_map(kind, teacher, found, densities, fractions, more))
     return figures
 
 
@@ -98,6 +102,7 @@ def _heat_map(
     found: dict[tuple[float, float], Arm],
     densities: Sequence[float],
     fractions: Sequence[float],
+    hidden: int,
 ) -> Figure:
     shape = (len(densities), len(fractions))
     values = np.full(shape, np.nan)
@@ -109,12 +114,13 @@ def _heat_map(
                 values[i, j] = arm.accuracy.mean
                 words[i][j] = f"{100 * arm.accuracy.mean:.1f}"
                 error, n = arm.accuracy.error, arm.accuracy.n
-                rows.append((density, fraction, arm.accuracy.mean, error, n))
+                rows.append((density, fraction, arm.name, arm.accuracy.mean, error, n))
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     taught = "" if teacher == "none" else f", teacher {teacher}"
     return Figure(
         f"Density and share of the data: {kind}{taught}",
-        "Accuracy in %; dark is high. Rows are the share of the weights kept.",
+        "Accuracy in %; dark is high. Rows are the share of the weights kept."
+        + (f" {hidden} more arms of these cells differ in other settings." if hidden else ""),
         heat_map(
             [f"density {100 * d:g} %" for d in densities],
             [f"{100 * f:g} %" for f in fractions],
@@ -128,6 +134,7 @@ def _heat_map(
             [
                 ("density", "share"),
                 ("fraction", "share"),
+                ("arm", "text"),
                 ("accuracy", "accuracy"),
                 ("standard error", "error"),
                 ("seeds", "count"),
@@ -153,9 +160,6 @@ def class_figure(arms: Sequence[Arm]) -> Figure | None:
         (arm.name, arm.accuracy.mean, arm.worst.mean, *(arm.recalls.get(c) for c in classes))
         for arm in arms
     ]
-    left_out = (
-        "" if len(arms) <= _MOST_ROWS else f" {len(arms) - _MOST_ROWS} more arms are in the table."
-    )
     written = [[_signed(value) for value in row] for row in gaps]
     for place, arm in enumerate(drawn):
         if arm.name == full.name:
@@ -163,7 +167,7 @@ def class_figure(arms: Sequence[Arm]) -> Figure | None:
     return Figure(
         "Class by class",
         "Recall in points beside full and dense, whose own is in %; its worst class stands first."
-        + left_out,
+        + _left_out(arms),
         heat_map(
             [arm.name for arm in drawn],
             shown,
@@ -200,7 +204,8 @@ def worst_figure(arms: Sequence[Arm]) -> Figure:
     drawn = [(arm.name, _ratio(arm), styles[arm.name]) for arm in arms[:_MOST_ROWS]]
     return Figure(
         "Worst class",
-        "Recall of the worst class as a share of the accuracy; 1 would be no gap at all.",
+        "Recall of the worst class as a share of the accuracy; 1 would be no gap at all."
+        + _left_out(arms),
         slope_chart(drawn, "Recall of the worst class over accuracy"),
         Table(
             "worst class",
@@ -214,6 +219,12 @@ def worst_figure(arms: Sequence[Arm]) -> Figure:
             rows,
         ),
     )
+
+
+def _left_out(rows: Sequence[object]) -> str:
+    """Say how many rows a drawing has no room for."""
+    more = len(rows) - _MOST_ROWS
+    return f" {more} more arms are in the table." if more > 0 else ""
 
 
 def _ratio(arm: Arm) -> Estimate:
@@ -249,7 +260,7 @@ def distortion_figure(arms: Sequence[Arm]) -> Figure | None:
         )
     return Figure(
         "Recall distortion",
-        said,
+        said + _left_out(sound),
         slope_chart(
             [(a.name, one.alpha, styles[a.name]) for a, one in sound[:_MOST_ROWS]],
             "Recall distortion",

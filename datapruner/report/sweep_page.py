@@ -83,7 +83,8 @@ def _write(home: Path) -> Path:
     values = {
         "title": f"{about['grid']['data']}: how little data and how few weights",
         "facts": _facts(arms, rows),
-        "notes": _notes(rows, about),
+        "notes": _notes(rows, about, arms),
+        "tested": arms[0].test is not None,
         "findings": findings(arms),
         "arms": _shown(arms),
         "tables": tables,
@@ -112,7 +113,7 @@ def _facts(arms: Sequence[Arm], rows: Sequence[Row]) -> list[tuple[str, str]]:
     return facts
 
 
-def _notes(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
+def _notes(rows: Sequence[Row], about: dict[str, Any], arms: Sequence[Arm]) -> list[str]:
     notes = []
     if missing := sum(row["status"] == "missing" for row in rows):
         notes.append(f"{missing} of {len(rows)} runs are still to be made: this page is not final.")
@@ -120,6 +121,11 @@ def _notes(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
         notes.append(
             "Nothing was set aside (validation: 0): the front is chosen by test accuracy, which "
             "flatters what is on it."
+        )
+    if arms[0].test is None:
+        notes.append(
+            "There is no test split: accuracy is that on the part set aside, by which the front is "
+            "chosen as well, which flatters what is on it."
         )
     if max(sum(r["arm"] == row["arm"] for r in rows) for row in rows) == 1:
         notes.append("One seed: differences cannot be told from chance.")
