@@ -242,3 +242,10 @@ def test_learned_scores_mask_by_exactly_one_in_the_precision_of_the_network():
     pruning.forward(x).sum().backward()
     assert model.weight.grad is None
     assert pruning.scores[0].grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("allocation", ["global", "uniform"])
+def test_an_output_that_is_gone_needs_no_floor(allocation):
+    within = {"weight": torch.tensor([[True], [False], [True]]).expand(3, 6)}
+    masks = make_masks(nn.Linear(6, 3), density=0.22, allocation=allocation, within=within, floor=2)
+    assert masks["weight"].sum(1).tolist() == [2, 0, 2]

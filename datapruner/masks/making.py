@@ -83,9 +83,9 @@ def make_masks(
     if example is None and batches:
         example = batches[0].x[:1]
     groups = pattern_named(pattern)(Scope(model, names, example))
-    recipe.check(groups, density, bool(batches))
-    probe = Probe(model, names, batches, loss, example, weight_decay, seed)
     alive = None if within is None else whole_units(groups, checked(model, within))
+    recipe.check(groups, density, bool(batches), alive)
+    probe = Probe(model, names, batches, loss, example, weight_decay, seed)
     return spread(groups, recipe.kept(probe, groups, density, alive=alive), model)
 
 
@@ -124,13 +124,20 @@ class Recipe:
         other = self.allocation and self.allocation.criterion
         return self.criterion.data or bool(other and CRITERIA[other].data)
 
-    def check(self, groups: Sequence[Group], density: float, data: bool) -> None:
+    def check(
+        self,
+        groups: Sequence[Group],
+        density: float,
+        data: bool,
+        alive: list[Tensor] | None = None,
+    ) -> None:
         """Refuse what cannot be carried out, before any work.
 
         Args:
             groups: of the network.
             density: that is to be reached.
             data: whether there are examples.
+            alive: units that are not gone already; an output that has none needs no floor.
 
         Raises:
             UsageError: examples are needed and there are none, or N:M has another density, or an
@@ -153,7 +160,7 @@ class Recipe:
                     "allocation has nothing to share out; leave it out, and skip the layers that "
                     "are to stay whole"
                 )
-        self._counts(groups, [torch.zeros(g.count) for g in groups], density, 1.0, None, None)
+        self._counts(groups, [torch.zeros(g.count) for g in groups], density, 1.0, None, alive)
 
     def rehearse(self, probe: Probe, groups: Sequence[Group]) -> None:
         """Score once, on two examples, so that what cannot be scored shows before training.
