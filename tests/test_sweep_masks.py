@@ -7,6 +7,7 @@ import pytest
 from datapruner.checkpoint import load_tensors
 from datapruner.report.sweep_arms import controls_of, distortion, full_arm, gather_arms, pareto
 from datapruner.report.sweep_figures import heat_maps, worst_figure
+from datapruner.report.sweep_findings import findings
 from datapruner.report.sweep_page import write_sweep_report
 from datapruner.results_table import write_rows
 from datapruner.sweep_plan import EQUAL, FULL, RANDOM_MASK
@@ -164,6 +165,19 @@ def test_controls_are_trained_as_the_arm_is():
     assert FULL not in controls_of(of["half, 0.2"], none)  # another rate is no control
 
 
+def test_a_point_of_the_grid_may_be_the_equal_compute():
+    tenth = row("tenth", 0.8, 1, fraction=0.1, keep="random", **{"cost.steps": 7})
+    arms = gather_arms(
+        [tenth, row("all data", 0.9, 9, **{"cost.steps": 70})]
+        + [row("all data, 7 steps", 0.8, 1, **{"cost.steps": 7, "cost.examples": 0.5})]
+    )
+    found = controls_of(arms[0], arms)
+    assert {kind: arm.name for kind, arm in found.items()} == {
+        FULL: "all data",
+        EQUAL: "all data, 7 steps",
+    }
+
+
 def test_the_best_of_several_full_arms_is_what_is_compared_with():
     sparse = row("cheap", 0.85, 1, density=0.2)
     arms = gather_arms([row("lr 1", 0.5, 2), row("lr 0.1", 0.9, 2), sparse])
@@ -185,6 +199,15 @@ def test_figures_say_what_they_do_not_draw():
     assert "more arms" not in plain.caption
     many = gather_arms([row(str(place), 0.9, 1) for place in range(33)])
     assert "3 more arms are in the table" in worst_figure(many).caption
+
+
+def test_what_is_near_is_near_where_it_was_chosen():
+    """Its test accuracy, which chose nothing, may be far away."""
+    arms = gather_arms(
+        [row("all data", 0.9, 2), row("x", 0.9, 1, **{"test.accuracy": 0.6}, density=0.2)]
+    )
+    words = findings(arms)[1]
+    assert words.startswith("The cheapest within a point of it on the part set aside is x: 60.00")
 
 
 def test_without_a_test_split_the_page_says_so(swept, tmp_path):

@@ -1,6 +1,6 @@
 """Runs of a sweep as arms: means over seeds, the Pareto front, differences to controls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 from ..grid_words import SHORT
@@ -147,8 +147,7 @@ def controls_of(arm: Arm, arms: Sequence[Arm]) -> dict[str, Arm]:
     """
     found: dict[str, list[Arm]] = {}
     for other in arms:
-        kind = _kind(arm.first, other)
-        if kind and other.name != arm.name:
+        for kind in _kinds(arm.first, other) if other.name != arm.name else ():
             found.setdefault(kind, []).append(other)
 
     def far(other: Arm) -> tuple[int, float]:
@@ -162,23 +161,26 @@ _OF_WEIGHTS = {word for word, name in SHORT.items() if name.startswith("weights.
 _OF_ITS_MASK = {"epochs", "steps", "fraction", "weights.skip", "weights.floor"}
 
 
-def _kind(row: Row, other: Arm) -> str:
+def _kinds(row: Row, other: Arm) -> Iterator[str]:
+    """Give what kinds of control another arm is; all data for a budget in steps may be two."""
     its = other.first
     differs = _differs(row, its)
     if differs & _TRAINING:
-        return ""
+        return
     if other.full:
-        return FULL
+        yield FULL
     chosen = {n for n in differs if not n.startswith(("scoring.", "beta"))}
     if row["keep"] not in ("random", "all") and its["keep"] == "random" and chosen == {"keep"}:
-        return RANDOM_DATA
+        yield RANDOM_DATA
+    masks = {n for n in differs if n in _OF_WEIGHTS or n.startswith("weights.")}
     if row["density"] < 1 and its.get("criterion") == "random":
         alike = not differs & (_OF_ITS_MASK | _OF_WEIGHTS - {"criterion"})
-        return RANDOM_MASK if alike and row.get("criterion") != "random" else ""
-    if other.control == EQUAL and row["keep"] != "all" and row["teacher"] == "none":
-        masks = any(n in _OF_WEIGHTS or n.startswith("weights.") for n in differs)
-        return EQUAL if not masks and its["cost.steps"] == row["cost.steps"] else ""
-    return ""
+        if alike and row.get("criterion") != "random":
+            yield RANDOM_MASK
+    elif its["keep"] == "all" != row["keep"] and row["teacher"] == its["teacher"] == "none":
+        plain = its["order"] == "together" and its["mask_on"] == "same"
+        if plain and not masks and its["cost.steps"] == row["cost.steps"]:
+            yield EQUAL
 
 
 def _differs(row: Row, its: Row) -> set[str]:

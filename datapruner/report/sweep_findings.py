@@ -40,10 +40,11 @@ def _near(arms: Sequence[Arm], full: Arm) -> list[str]:
     share = best.costs[_COST] / full.costs[_COST]
     gap = paired(best, full)
     told = "" if gap is None else f", {difference(gap)} full and dense"
+    where = " on the part set aside" if best.validation and best.test else ""
     time = best.costs["measured.seconds"] / max(full.costs["measured.seconds"], 1e-9)
     return [
-        f"The cheapest within a point of it is {best.name}: {plus_minus(best.accuracy)}{told}, at "
-        f"{formats.percent(share)} of the active weights × examples and "
+        f"The cheapest within a point of it{where} is {best.name}: {plus_minus(best.accuracy)}"
+        f"{told}, at {formats.percent(share)} of the active weights × examples and "
         f"{formats.percent(time, 0)} of the seconds."
     ]
 
