@@ -126,6 +126,21 @@ def test_random_scores_are_a_function_of_the_seed():
     assert 0 <= min(first[0]) < 0.05 < 0.95 < max(first[0]) < 1
 
 
+def test_random_units_are_drawn_whatever_their_size():
+    """A sum of draws would put the largest units first, and those of one size close together."""
+    model = nn.Sequential(
+        nn.Linear(4, 400), nn.ReLU(), nn.Linear(400, 400), nn.ReLU(), nn.Linear(400, 3)
+    )
+    names = ("0.weight", "2.weight")
+    small, large = (torch.tensor(s) for s in scores("random", Probe(model, names, seed=1), "row"))
+    for drawn in (small, large):
+        assert abs(float(drawn.mean()) - 0.5) < 0.05
+        assert abs(float(drawn.std()) - 12**-0.5) < 0.03
+    masks = dp.masks.make_masks(model, density=0.5, criterion="random", pattern="row", floor=0)
+    rows = [float(mask.flatten(1).any(1).float().mean()) for mask in masks.values()]
+    assert all(abs(share - 0.5) < 0.1 for share in rows[:2])
+
+
 def test_wanda_compares_within_a_row_and_breaks_ties_by_the_score():
     model = layers([[1.0, 2.0, 3.0], [40.0, 50.0, 60.0]])
     masks = dp.masks.make_masks(model, density=2 / 3, criterion="wanda", loader=[(torch.ones(4, 3),

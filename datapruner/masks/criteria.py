@@ -142,7 +142,7 @@ def rank_in_row(group: Group, scores: Tensor) -> Tensor:
 CRITERIA: dict[str, Criterion] = {
     # nothing
     "magnitude": Criterion(magnitude, gather="norm"),
-    "random": Criterion(random),
+    "random": Criterion(random, gather="drawn"),
     "lamp": Criterion(magnitude, gather="norm", within=layer_adaptive),
     # the neighbours of a layer
     "lookahead": Criterion(lookahead, gather="norm"),

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Gather = Literal["sum", "norm", "square"]
+Gather = Literal["sum", "norm", "square", "drawn"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,8 @@ def gathered(group: Group, scores: Mapping[str, Tensor], how: Gather) -> Tensor:
     """Return the score of each unit from the scores of its weights, (count,) float32.
 
     Only members that rank count. `sum` adds the scores, `norm` is the root of their squares, and
-    `square` the square of their sum: (Σ w·g)² of a group is not the sum of the squares.
+    `square` the square of their sum: (Σ w·g)² of a group is not the sum of the squares. `drawn` is
+    the fraction of their sum, which of even draws is an even draw again, however many they are.
 
     Example:
         >>> rows = Member("fc.weight", torch.arange(2).view(-1, 1))
@@ -112,12 +113,16 @@ def gathered(group: Group, scores: Mapping[str, Tensor], how: Gather) -> Tensor:
         if not member.ranks:
             continue
         score = scores[member.name].detach().float()
+        if how == "drawn":
+            score = score.double()  # exact, so that large units do not tie
         if how == "norm":
             score = score.abs() if group.size == 1 else score.square()
         part = _summed(group.count, member.units.to(score.device), score)
         total = part if total is None else total + part
     if total is None:
         raise ValueError(f"group {group.name} has no member that ranks")
+    if how == "drawn":
+        return total.remainder(1).float()
     if how == "square":
         return total.square()
     return total.sqrt() if how == "norm" and group.size > 1 else total
@@ -128,7 +133,7 @@ def _summed(count: int, units: Tensor, score: Tensor) -> Tensor:
     units = units.view((1,) * (score.ndim - units.ndim) + tuple(units.shape))
     alike = [d for d in range(score.ndim) if units.shape[d] == 1 and score.shape[d] > 1]
     score = score.sum(alike, keepdim=True) if alike else score
-    bins = torch.zeros(count + 1, device=score.device)
+    bins = torch.zeros(count + 1, device=score.device, dtype=score.dtype)
     return bins.index_add_(0, units.flatten() + 1, score.flatten())[1:]
 
 
