@@ -15,7 +15,8 @@ def auto_weight(fraction: float, noise: float) -> float:
     Our rule, not a paper's. Where labels are right it is a half, and below 5 % of the examples 0.04
     less for each halving, though not below 0.3; more than 2 % of wrong labels, by which a good
     teacher and clean labels may differ, move it evenly towards 0.9, which it reaches where a
-    quarter is wrong. It comes from a sweep on MNIST (`benchmarks/distillation.md`).
+    quarter is wrong. It comes from a sweep on MNIST and held on CIFAR-10
+    (`benchmarks/distillation.md`).
     Ben-Baruch et al. 2024 found the best weight near 1 at small fractions of CIFAR-100: try 0.9
     and 1 as well where the task is hard. It was made for kl, at a temperature of 4.
 

@@ -157,7 +157,7 @@ def mean_density(pruning: WeightPruning, steps: int) -> float:
     """Return the density of the pruned weights, averaged over the steps of a run.
 
     Example:
-        >>> mean_density(WeightPruning(0.2, schedule="before"), 10)
+        >>> round(mean_density(WeightPruning(0.2, schedule="before"), 10), 6)
         0.2
     """
     from .masks.schedules import timing
