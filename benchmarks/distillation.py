@@ -227,7 +227,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/distillation"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cifar-seeds", type=int, default=3)
-    parser.add_argument("--cifar-more", type=int, default=5, help="further seeds at 10 %%")
+    parser.add_argument("--cifar-more", type=int, default=4, help="further seeds at 10 %%")
     parser.add_argument("--pairs", type=int, default=11, help="of timed runs")
     parser.add_argument("--steps", type=int, default=20, help="in each timed run")
     parser.add_argument("--threads", type=int, default=1)
