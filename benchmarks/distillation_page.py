@@ -24,7 +24,8 @@ seeds is itself uncertain by half. Of the student's labels the share that a row 
 uniformly random, so that a tenth of these are right by chance; the teachers trained on clean
 labels. Temperature 4. A teacher trained on all data has seen the examples that were pruned: the
 column of teachers that trained on the kept subset only says what distillation gives without
-that."""
+that. The tables of MNIST were run when an epoch still ended in a short batch (of 88, 56 and 112 at
+1, 5 and 10 %); epochs are cut evenly now."""
 
 
 def mean(values: Iterable[float]) -> float:
