@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ def whole_file(path: Path | str) -> Iterator[Path]:
     path = _writable(path)
     if path.is_dir():
         raise PrunerError(f"{path}: is a folder; give the name of a file")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{_own()}.partial")
     try:
         yield temporary
         with temporary.open("rb+") as handle:
@@ -53,8 +54,8 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     path = _writable(path)
     if path.exists() and not path.is_dir():
         raise PrunerError(f"{path}: is a file; give the name of a folder")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    temporary = path.with_name(f".{path.name}.{_own()}.partial")
+    old = path.with_name(f".{path.name}.{_own()}.old")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -111,6 +112,11 @@ def read_json(path: Path | str) -> Any:
         raise PrunerError(f"{path}: no such file; check the path") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise PrunerError(f"{path}: not readable as JSON ({error}); write it again") from None
+
+
+def _own() -> str:
+    """Name this process among all that may write here, those of other machines too."""
+    return f"{platform.node()}-{os.getpid()}"
 
 
 def _writable(path: Path | str) -> Path:
