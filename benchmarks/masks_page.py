@@ -14,7 +14,7 @@ INTRO = {
     "first weights. `ticket` is the accuracy after the round, the others after the first 300 "
     "steps: of the ticket, and of the same mask on other first weights (two of them).",
     "width": "784-w-w-10 on MNIST, 1,000 steps: all weights, or a random tenth (ERK) chosen before "
-    "training. The gap closes as the network gets wider.",
+    "training. The gap narrows as the network gets wider.",
     "cost": "A masked step against a dense one of an equal network, batches of 128, one thread: "
     "the median over interleaved pairs, in the middle of a run of 10,000 steps at density 0.1.",
     "resnet20": "resnet20 on the CIFAR-10 copy, 10 epochs for all.",
