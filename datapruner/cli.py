@@ -29,7 +29,6 @@ from .commands.sweep import sweep
 from .commands.teacher import teacher
 from .commands.train import train
 from .errors import PrunerError, UsageError, suggest
-from .provenance import versions
 
 COMMANDS: dict[str, Callable[..., Any]] = {
     "demo": demo,
@@ -63,7 +62,9 @@ def main(words: list[str] | None = None) -> int:
     """
     words = (sys.argv[1:] if words is None else words) or ["--help"]
     if words == ["--version"]:
-        sys.stdout.write(f"datapruner {versions().get('datapruner', 'unknown')}\n")
+        from . import __version__
+
+        sys.stdout.write(f"datapruner {__version__}\n")
         return 0
     try:
         job = _read(words)

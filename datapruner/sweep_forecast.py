@@ -18,7 +18,7 @@ from .forecast import (
 )
 from .run import Run
 from .sweep_points import Earlier, Point
-from .sweep_shared import Site
+from .sweep_shared import Site, network_word
 from .sweep_work import Outcome, outcome_of
 
 Timed = tuple[Work, float]
@@ -57,15 +57,23 @@ def foretell(
     timed = [timing_of(site, point) for point in plan]
     shared = {one.place: one for point in plan for one in point.before(site.pool.fingerprint)}
     made = {place: _seconds_of(site, one) for place, one in shared.items()}
-    known = [(_network(p.run), *one) for p, one in zip(plan, timed, strict=True) if one is not None]
+    known = [
+        (network_word(p.run), *one) for p, one in zip(plan, timed, strict=True) if one is not None
+    ]
     basis = f"from {len(known)} timed points"
     if not known and plan:
         plain = replace(plan[0].run, sampler=None, weights=None, distill=None)
-        known = [(_network(plain), _training(site, plain, 1.0), time_steps(site, plan[0]))]
+        known = [
+            (
+                network_word(plain),
+                _training(site, plain, 1.0, planned(plain, 1.0, site.n)),
+                time_steps(site, plan[0]),
+            )
+        ]
         basis = "from a few timed steps"
     for place, took in made.items():
         if took:
-            known.append((_network(shared[place].run), work_before(site, shared[place]), took))
+            known.append((network_word(shared[place].run), work_before(site, shared[place]), took))
     if not known:
         return Foretold([], 0.0, basis)
     model = Forecasts(known)
@@ -74,22 +82,18 @@ def foretell(
     needed = {one.place for point in left for one in point.before(site.pool.fingerprint)}
     return Foretold(
         [
-            model.seconds(_network(point.run), work_of(site, point, below=below))
+            model.seconds(network_word(point.run), work_of(site, point, below=below))
             if done is None
             else None
             for point, done in zip(plan, timed, strict=True)
         ],
         sum(
-            model.seconds(_network(shared[p].run), work_before(site, shared[p]))
+            model.seconds(network_word(shared[p].run), work_before(site, shared[p]))
             for p in needed
             if made[p] is None
         ),
         basis,
     )
-
-
-def _network(run: Run) -> str:
-    return f"{run.model} {run.image_size}"
 
 
 def _below(site: Site, plan: Sequence[Point]) -> float:
@@ -131,24 +135,24 @@ def work_of(
     """
     run, fraction = point.run, point.get("fraction")
     given = point.first is not None and point.get("order") not in ("data first", "dense first")
-    if counted is None:
-        counted = dict(
-            zip(("examples", "steps"), planned(run, fraction, site.n, below), strict=True)
-        )
-    work = _training(site, run, fraction, counted, given_masks=given)
+    taken = planned(run, fraction, site.n, below)
+    if counted is not None:
+        taken = counted["examples"], counted["steps"]
+    work = _training(site, run, fraction, taken, given_masks=given)
     flops, _ = site.counted(run)
     judged = len(site.held) + (0 if site.test is None else int(site.test.readable.sum()))
     work = replace(work, judged=flops.forward * judged / 1e9)
     if run.distill is None or run.distill.weight == 0:
         return work
     teacher, _ = site.counted(point.teaching or run)
-    return replace(work, asked=teacher.forward * counted["examples"] / 1e9)
+    return replace(work, asked=teacher.forward * taken[0] / 1e9)
 
 
 def work_before(site: Site, earlier: Earlier) -> Work:
     """Return what a run that points share does."""
     run = earlier.run
-    work = _training(site, run, earlier.fraction)
+    taken = planned(run, earlier.fraction, site.n)
+    work = _training(site, run, earlier.fraction, taken)
     if not earlier.recorded:
         return work
     flops, _ = site.counted(run)
@@ -161,14 +165,12 @@ def _training(
     site: Site,
     run: Run,
     fraction: float,
-    counted: Mapping[str, Any] | None = None,
+    taken: tuple[int, int],
     *,
     given_masks: bool = False,
 ) -> Work:
-    """Return what training takes, its masks with it."""
-    examples, steps = planned(run, fraction, site.n)
-    if counted is not None:
-        examples, steps = counted["examples"], counted["steps"]
+    """Return what training on so many examples in so many steps takes, its masks with it."""
+    examples, steps = taken
     flops, weights = site.counted(run)
     ranked, held = 0.0, 0.0
     if run.weights is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from .costs import Cost, Flops, Parts, Spent, flops_of, saves, training_cost
 from .data import open_data, stratified_split
@@ -23,6 +24,7 @@ from .sampler_specs import KeepSpec
 from .sharing import once
 from .sweep_points import Point
 from .sweep_scoring import scored
+from .weight_specs import WeightPruning
 
 if TYPE_CHECKING:
     from .data import Data
@@ -63,7 +65,8 @@ class Site:
             )
         self.pool, self.held = set_aside(self.whole, grid.validation)
         self._counted: dict[str, tuple[Flops, int]] = {}
-        self._fits: set[str] = set()
+        self._networks: dict[str, nn.Module] = {}
+        self._fits: set[tuple[str, WeightPruning | None]] = set()
 
     @property
     def shared(self) -> Path:
@@ -82,14 +85,24 @@ class Site:
     def counted(self, run: Run) -> tuple[Flops, int]:
         """Return the operations of an example under a run's network, and its weights."""
         from .networks import parameter_count
-        from .training import make_loader, network
 
-        key = f"{run.model} {run.image_size}"
+        key = network_word(run)
         if key not in self._counted:
-            loader = make_loader(self.pool, run)
-            weights = parameter_count(network(run, self.pool, loader))
+            weights = parameter_count(self._network(run))
             self._counted[key] = (flops_of(run, self.pool), weights)
         return self._counted[key]
+
+    def _network(self, run: Run) -> nn.Module:
+        """Return an untrained network like a run's, to read sizes and names from; kept, one each.
+
+        Its seed is that of the first run that asked.
+        """
+        from .training import make_loader, network
+
+        key = network_word(run)
+        if key not in self._networks:
+            self._networks[key] = network(run, self.pool, make_loader(self.pool, run))
+        return self._networks[key]
 
     def refuse_unfit(self, run: Run) -> None:
         """Refuse a network that cannot be built, and masks that mean nothing for it.
@@ -97,23 +110,20 @@ class Site:
         Raises:
             UsageError: as said.
         """
-        from .training import make_loader, network
-
         self.counted(run)
-        key = f"{run.model} {run.image_size} {run.weights}"
+        key = network_word(run), run.weights
         if run.weights is not None and key not in self._fits:
-            run.weights.check(network(run, self.pool, make_loader(self.pool, run)))
+            run.weights.check(self._network(run))
             self._fits.add(key)
 
     def active(self, run: Run, steps: int) -> float:
         """Return a run's active weights, averaged over its steps as its schedule has them."""
         from .masks.scope import prunable
-        from .training import make_loader, network
 
         _, weights = self.counted(run)
         if run.weights is None:
             return weights
-        model = network(run, self.pool, make_loader(self.pool, run))
+        model = self._network(run)
         names = prunable(model, run.weights.skip).names
         size = sum(model.get_parameter(name).numel() for name in names)
         return weights - (1 - mean_density(run.weights, steps)) * size
@@ -129,6 +139,16 @@ class Site:
         read = examples_read(run.weights, history.steps, history.epochs[0].examples)
         extra = read * (flops.forward if run.weights.criterion == "wanda" else flops.step)
         return cost + Cost(flops=extra, flops_possible=extra)
+
+
+def network_word(run: Run) -> str:
+    """Return what runs of one network, and pictures of one size, have in common.
+
+    Example:
+        >>> network_word(Run(model="mlp", seed=1)) == network_word(Run(model="mlp", lr=0.2))
+        True
+    """
+    return f"{run.model} {run.image_size}"
 
 
 def set_aside(data: "Data", share: float) -> tuple["Data", torch.Tensor]:

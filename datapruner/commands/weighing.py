@@ -48,12 +48,12 @@ class Weighing:
     """Share of the run at which the density is reached (with --density)."""
     prune_every: float | None = None
     """Share of the run between two changes (with --density)."""
-    prune_examples: int = 1024
+    prune_examples: int = WeightPruning.examples
     """Most examples that a criterion reads, of those the run trains on; 0 for all (with
     --density)."""
-    prune_replaced: float = 0.3
+    prune_replaced: float = WeightPruning.replaced
     """Share of the kept weights that rigl and set exchange at first (with --density)."""
-    prune_temperature: float = 1e-5
+    prune_temperature: float = WeightPruning.temperature
     """Temperature of the soft schedule, in squared weights (with --density)."""
     remove: bool = False
     """Take what was pruned out, too: write the smaller network beside the masked one, as small.pt2,
