@@ -116,12 +116,20 @@ def fit(
             began = time.perf_counter()
             sampler.end_epoch(epoch.epoch)
             epoch = epoch.with_sampling(time.perf_counter() - began)
-            for observer in observers:
-                observer.end_epoch(epoch.epoch)
+            masked = masking
             if masking is not None and _done(run, history.plus(epoch)):
                 masking.finish()
+                masked = None  # the network is what is left, and observers see that too
+            for observer in observers:
+                observer.end_epoch(epoch.epoch)
             if test is not None:
-                score = evaluate(model, test, device=run.device, precision=run.precision)
+                score = evaluate(
+                    model,
+                    test,
+                    device=run.device,
+                    precision=run.precision,
+                    forward=None if masked is None else masked.forward,
+                )
                 epoch = replace(epoch, test_accuracy=score)
             history.epochs.append(epoch)
             if checkpoint is not None:

@@ -1,6 +1,6 @@
 """Reading a network: its accuracy, its logits, and eval mode that is put back as it was."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,7 @@ def evaluate(
     *,
     device: str = "auto",
     precision: str = "auto",
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
     """Return the share of examples that the network gets right, in [0, 1].
 
@@ -30,6 +31,7 @@ def evaluate(
         order: (m,) which examples; None is every readable one.
         device: as in Run.
         precision: as in Run.
+        forward: what gives the logits, where that is more than the network: soft masks on it.
 
     Raises:
         PrunerError: there is no example to evaluate on.
@@ -42,8 +44,9 @@ def evaluate(
         True
     """
     right = total = 0
-    for batch, logits in predict(model, loader, order, device=device, precision=precision):
-        right += int((logits.argmax(1).cpu() == batch.y).sum())
+    passes = predict(model, loader, order, device=device, precision=precision, forward=forward)
+    for batch, logits in passes:
+        right += int((logits.argmax(1).cpu() == batch.y.cpu()).sum())
         total += len(batch.y)
     if not total:
         raise PrunerError("nothing to evaluate on: no readable example")
@@ -57,20 +60,23 @@ def predict(
     *,
     device: str = "auto",
     precision: str = "auto",
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Give (batch, logits (b, C) float32) over the order, in eval mode and without augmentation.
 
-    The mode of the network is put back when the pass ends, also when it is broken off.
+    The mode of the network is put back when the pass ends, also when it is broken off. See
+    `evaluate`.
     """
     if order is None:
         order = Fixed(shuffle=False).bind(len(loader.labels), None, loader.readable).draw(0)[0]
     where = pick_device(device)
     place_model(model, where)
+    forward = model if forward is None else forward
     with evaluating(model):
         for batch in loader(order, train=False):
             # entered for each batch, so that no setting of torch's reaches who asked for it
             with torch.no_grad(), precision_of(model, where, precision):
-                logits = model(placed(batch.x, where)).float()
+                logits = forward(placed(batch.x, where)).float()
             yield batch, logits
 
 

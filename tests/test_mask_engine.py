@@ -108,6 +108,33 @@ def test_the_end_is_a_plain_network_of_the_density_asked_for(way, digits):
     assert len(history.epochs) == 4
 
 
+@pytest.mark.parametrize("way", [{"schedule": "soft"}, {"criterion": "learned"}], ids=named)
+def test_accuracy_on_the_way_is_that_of_the_masked_network(way, digits):
+    """Under soft masks and learned scores the network alone is the one without masks."""
+    test = dp.TensorLoader(dp.open_data("digits", "test"), 512, augment="none")
+
+    class Watched:
+        def attach(self, model, optimizer, **run):
+            self.masking = spec_of(way).attach(model, optimizer, **run)
+            return self.masking
+
+    class Watch(Kill):
+        def end_epoch(self, epoch):
+            model.eval()
+            (batch,) = test(torch.arange(len(test.labels)), train=False)
+            with torch.no_grad():
+                both = [run(batch.x).argmax(1) for run in (weights.masking.forward, model)]
+            seen.append([(one == batch.y).double().mean().item() for one in both])
+
+    weights, seen = Watched(), []
+    model = dp.make_model("mlp", digits.num_classes, digits.shape)
+    run = dp.Run(epochs=5, lr=0.05, batch_size=256, precision="float32")
+    _, history = fitted(digits, weights, run=run, model=model, test=test, observers=[Watch(9)])
+    assert [e.test_accuracy for e in history.epochs[:-1]] == [masked for masked, _ in seen[:-1]]
+    assert any(masked != alone for masked, alone in seen[:-1])  # else the two are one
+    assert history.accuracy == seen[-1][1]  # what observers see last is what is left
+
+
 @pytest.mark.parametrize("schedule", ["cubic", "soft"])
 def test_masks_go_through_torch_compile(schedule):
     model = dp.make_model("mlp", 10, (1, 8, 8))
