@@ -153,6 +153,26 @@ def examples_read(pruning: WeightPruning, steps: int, epoch: int) -> int:
     return changes * min(pruning.examples or epoch, epoch)
 
 
+def compared(run: Run, drawn: int) -> int:
+    """Return how many examples a run compares with its teacher before it trains, for auto's weight.
+
+    Args:
+        run: whether it has a teacher, and by what weight it learns from it, is read.
+        drawn: examples of the first epoch.
+
+    Example:
+        >>> from datapruner.distill_specs import DistillSpec
+        >>> compared(Run(distill=DistillSpec("full")), 500)
+        500
+        >>> compared(Run(distill=DistillSpec("full", weight=0.5)), 500)
+        0
+    """
+    from .teachers import SAMPLE
+
+    auto = run.distill is not None and run.distill.weight == "auto"
+    return min(SAMPLE, drawn) if auto else 0
+
+
 def mean_density(pruning: WeightPruning, steps: int) -> float:
     """Return the density of the pruned weights, averaged over the steps of a run.
 

@@ -11,6 +11,7 @@ from .forecast import (
     Forecasts,
     Work,
     below_of,
+    compared,
     epochs_of,
     examples_read,
     planned,
@@ -145,7 +146,8 @@ def work_of(
     if run.distill is None or run.distill.weight == 0:
         return work
     teacher, _ = site.counted(point.teaching or run)
-    return replace(work, asked=teacher.forward * taken[0] / 1e9)
+    rows = taken[0] + compared(run, round(fraction * site.n))
+    return replace(work, asked=teacher.forward * rows / 1e9)
 
 
 def work_before(site: Site, earlier: Earlier) -> Work:

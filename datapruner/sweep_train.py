@@ -1,5 +1,6 @@
 """Training the last run of a point: from another run's weights, or with its masks, or from none."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ from .checkpoint import load_tensors
 from .distill import Lesson
 from .engine import fit
 from .files import read_json, write_json
+from .forecast import compared
 from .history import History
 from .hooks import Masks, Progress
 from .loaders import Loader
 from .masks.hold import GivenMasks
 from .run import Run
+from .samplers import Sampler
 from .timed_masks import TimedMasks
-from .training import finish, finished, make_lesson, make_sampler, network
+from .training import finish, finished, make_loader, make_sampler, network
 
 if TYPE_CHECKING:
     from .data import Data
@@ -68,7 +71,13 @@ def masks_of_zeros(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class Trained:
     """A trained network, the loader that it was trained on, its history, and seconds by phase.
 
-    `asking` is the operations of its teacher for one example.
+    Attributes:
+        model: in eval mode.
+        loader: of its training set.
+        history: of its epochs.
+        training: seconds of it.
+        pruning: seconds of finding and holding masks.
+        teacher: what its teacher was asked.
     """
 
     model: nn.Module
@@ -76,7 +85,22 @@ class Trained:
     history: History
     training: float
     pruning: float
-    asking: float = 0.0
+    teacher: "Asked"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a teacher was asked: nothing where logits are looked up, or there is none.
+
+    Attributes:
+        flops: operations for one example.
+        first: examples that it was asked before training, for a weight of auto.
+        seconds: of loading it and asking it these.
+    """
+
+    flops: float = 0.0
+    first: int = 0
+    seconds: float = 0.0
 
 
 def train_last(
@@ -97,14 +121,13 @@ def train_last(
         run_id: what the checkpoint belongs to: the point's id.
         progress: see `fit`.
     """
-    sampler, fingerprints = make_sampler(run, data)
-    loader, lesson = make_lesson(run, data, sampler, fingerprints)
+    sampler, _ = make_sampler(run, data)
+    loader, lesson, asked = _taught(run, data, sampler)
     model = network(run, data, loader)
-    asking = 0.0 if lesson is None else _asking(lesson, data)
     seconds = folder / "seconds.json"
     if (done := finished(folder, model)) is not None:
         took = read_json(seconds) if seconds.exists() else {"training": 0.0, "pruning": 0.0}
-        return Trained(model.eval(), loader, done, **took, asking=asking)
+        return Trained(model.eval(), loader, done, **took, teacher=asked)
     masks = inherited.masks or run.weights
     timed = None if masks is None else TimedMasks(masks)
     history = fit(
@@ -123,7 +146,21 @@ def train_last(
     took = {"training": max(0.0, history.seconds - within), "pruning": pruning}
     write_json(seconds, took)
     finish(folder, model, history, run_id)
-    return Trained(model.eval(), loader, history, **took, asking=asking)
+    return Trained(model.eval(), loader, history, **took, teacher=asked)
+
+
+def _taught(run: Run, data: "Data", sampler: Sampler) -> tuple[Loader, Lesson | None, Asked]:
+    """Return the loader that suits the run's teacher, its lesson, and what asking costs."""
+    loader = make_loader(data, run)
+    if run.distill is None:
+        return loader, None, Asked()
+    from .teacher_words import taught
+
+    began = time.perf_counter()
+    lesson = taught(run, data, loader, sampler)
+    seconds = time.perf_counter() - began
+    drawn = round(lesson.fraction * int(data.readable.sum()))
+    return lesson.loader, lesson, Asked(_asking(lesson, data), compared(run, drawn), seconds)
 
 
 def _asking(lesson: Lesson, data: "Data") -> float:

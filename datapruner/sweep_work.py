@@ -100,7 +100,9 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
     found = _judge(site, run, last)
     seconds["judging"] = time.perf_counter() - judged
     ours = sum(seconds[phase] for phase in ("training", "pruning", "judging"))
+    ours += last.teacher.seconds
     seconds |= {phase: one.seconds for phase, one in spent.items()}
+    seconds["teaching"] += last.teacher.seconds
     return {
         **found,
         "history": last.history.rows(),
@@ -123,8 +125,8 @@ def _counted(
     """Return the counted cost of each phase, and of all."""
     own = site.cost(run, last.history, given_masks=inherited.masks is not None)
     costs = {phase: one.cost for phase, one in spent.items()} | {"training": own}
-    if last.asking:  # a teacher is asked for every row that is seen
-        asked = last.asking * own.examples
+    if last.teacher.flops:  # asked for every row that is seen, and before that for auto's weight
+        asked = last.teacher.flops * (own.examples + last.teacher.first)
         costs["teaching"] = costs.get("teaching", Cost()) + Cost(flops=asked, flops_possible=asked)
     return {
         "cost": {phase: asdict(cost) for phase, cost in costs.items()},

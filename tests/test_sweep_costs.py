@@ -9,6 +9,7 @@ from datapruner.masks.probe import Probe
 from datapruner.run import Run
 from datapruner.sweep_shared import Site
 from datapruner.sweeping import sweep
+from datapruner.teachers import NetworkTeacher
 from datapruner.weight_specs import WeightPruning
 
 BASE = {"model": "mlp", "epochs": 2, "lr": 0.05, "scoring": {"epochs": 1}}
@@ -88,3 +89,21 @@ def test_a_teacher_from_a_folder_is_charged_for_being_asked(tmp_path):
     given, full = run(tmp_path / "out", axes, distill={"weight": 0.5}).values()
     assert given["cost.teaching.flops"] == 2 * 388 * FORWARD
     assert full["cost.teaching.flops"] == 2 * 388 * FORWARD + 2 * N * STEP
+
+
+def test_what_auto_asks_before_training_is_counted(tmp_path, monkeypatch):
+    """The teacher is run on up to 2,048 examples to set the weight, whoever trains on fewer."""
+    asked, bind = [], NetworkTeacher.__call__
+
+    def counting(self, batch):
+        asked.append(len(batch.index))
+        return bind(self, batch)
+
+    monkeypatch.setattr(NetworkTeacher, "__call__", counting)
+    axes = {"fraction": [1, 0.3], "teacher": "full"}
+    rows = run(tmp_path / "out", axes, distill={"weight": "auto"})
+    told = [row["cost.teaching.flops"] - 2 * N * STEP for row in rows.values()]
+    assert told == [FORWARD * 3 * N, FORWARD * 3 * 388]
+    # each is also tried on a batch of 128 and on two examples, which count for nothing
+    assert sum(asked) == 3 * N + 3 * 388 + 2 * (128 + 2)
+    assert all(row["measured.teaching_seconds"] > 0 for row in rows.values())
