@@ -71,6 +71,29 @@ def test_it_mends_a_masked_network():
     assert offset() < 0.2 * before
 
 
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_pass_that_fails_leaves_the_statistics_as_they_were(batches):
+    class Broken(dp.TensorLoader):
+        def __call__(self, order, **options):
+            for number, batch in enumerate(super().__call__(order, **options)):
+                if number == batches:
+                    if batches:
+                        raise OSError("the disk is gone")
+                    return
+                yield batch
+
+    data = dp.open_data("digits")
+    model = network(data)
+    model[1].running_mean.fill_(7.0)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    words = "the disk is gone" if batches else "the loader gave no batch of the 100 examples"
+    with pytest.raises((OSError, dp.PrunerError), match=words):
+        recalibrate(model, Broken(data, 32), torch.arange(100))
+    after = model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert model[1].momentum == 0.1
+
+
 def test_it_refuses():
     data = dp.open_data("digits")
     model = dp.make_model("mlp", 10, data.shape)
