@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +33,7 @@ def in_processes(site: Site, grid: Grid, shard: Shard, jobs: int, track: Sequenc
         "shard": [shard.i, shard.n],
         "track": list(track),
         "threads": threads,
-        "call": uuid.uuid4().hex,
+        "call": site.call,
     }
     words = [sys.executable, "-c", "from datapruner.sweep_processes import worker; worker()"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
@@ -70,7 +69,7 @@ def worker() -> None:
     told = json.loads(sys.argv[1])
     torch.set_num_threads(told["threads"])
     out, grid = Path(told["out"]), Grid.from_dict(told["grid"])
-    site = Site(grid, out)
+    site = Site(grid, out, call=told["call"])
     plan = planned_points(site, grid)[told["shard"][0] :: told["shard"][1]]
 
     def say(text: str) -> None:

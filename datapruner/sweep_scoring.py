@@ -13,7 +13,7 @@ from .files import whole_file
 from .forecast import planned
 from .grid_words import Keep
 from .run import Run
-from .sharing import once
+from .sweep_once import once_a_call
 from .sweep_points import Point
 from .traces import TRACES
 
@@ -29,12 +29,13 @@ def scored(site: "Site", point: Point, keep: Keep) -> tuple[np.ndarray, Parts]:
     earlier = point.recorded(site.pool.fingerprint)
     assert earlier is not None
     folder = site.shared / earlier.place
-    said = once(folder, lambda: _record(site, earlier.run, folder))
+    said = once_a_call(site, folder, "record", lambda: _record(site, earlier.run, folder))
     spent = {earlier.place: Spent(Cost(**said["cost"]), said["seconds"])}
     if "embedding" in needs_of(keep.scorer):
         spent[f"embeddings/{folder.name}"] = _embedded(site, earlier.run, folder)
     file = site.shared / "scores" / f"{keep.scorer}-{folder.name}.npy"
-    also = once(file.with_suffix(""), lambda: _score(site, keep.scorer, folder, file))
+    made = file.with_suffix("")
+    also = once_a_call(site, made, "score", lambda: _score(site, keep.scorer, folder, file))
     spent[f"scores/{file.stem}"] = Spent(seconds=also["seconds"])
     return np.load(file, allow_pickle=False), spent
 
@@ -86,7 +87,8 @@ def _embedded(site: "Site", run: Run, folder: Path) -> Spent:
         embed(site.pool, Record(folder), out=out)
         return {}
 
-    said = once(out.with_name(f"{folder.name}-made"), work)  # .json beside `out` is its own
+    made = out.with_name(f"{folder.name}-made")  # .json beside `out` is its own
+    said = once_a_call(site, made, "embedding", work)
     flops, weights = site.counted(run)
     passed = full_cost(0, 0, flops, weights, extra=flops.forward * site.n)
     return Spent(passed, said["seconds"])

@@ -1,5 +1,6 @@
 """What points of a sweep share: data, subsets, teachers and first runs, each made once."""
 
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -21,7 +22,7 @@ from .hooks import Progress
 from .provenance import fingerprint
 from .run import Run
 from .sampler_specs import KeepSpec
-from .sharing import once
+from .sweep_once import once_a_call
 from .sweep_points import Point
 from .sweep_scoring import scored
 from .weight_specs import WeightPruning
@@ -40,6 +41,8 @@ class Site:
         out: folder of the sweep.
         show: called with the name of a piece of work, returns what shows its progress.
         testing: read the test split, where there is one.
+        call: of the sweep, which several processes may share; None is one of its own. What points
+            share and failed in a call is not tried again in it.
 
     Attributes:
         pool: the training set without what is set aside: those examples are not readable in it, so
@@ -48,12 +51,19 @@ class Site:
         held: (m,) indices set aside for choosing between points; empty for none.
         test: the test split, None where there is none; it is read once a run, at its end.
         out: folder of the sweep.
+        call: of the sweep.
     """
 
     def __init__(
-        self, grid: Grid, out: Path | str, *, show: Show | None = None, testing: bool = True
+        self,
+        grid: Grid,
+        out: Path | str,
+        *,
+        show: Show | None = None,
+        testing: bool = True,
+        call: str | None = None,
     ) -> None:
-        self.out, self.show = Path(out), show
+        self.out, self.show, self.call = Path(out), show, call or uuid.uuid4().hex
         self.whole: Data = open_data(grid.data)
         self.test: Data | None = None
         if testing:
@@ -204,7 +214,7 @@ def subset(site: Site, point: Point, *, mask: bool = False) -> tuple[Path, Parts
         ).save(folder)
         return {}
 
-    return folder, spent, float(once(folder, work)["seconds"])
+    return folder, spent, float(once_a_call(site, folder, "subset", work)["seconds"])
 
 
 def taught(site: Site, point: Point) -> tuple[Path, Spent]:
@@ -212,7 +222,7 @@ def taught(site: Site, point: Point) -> tuple[Path, Spent]:
     earlier = point.teacher(site.pool.fingerprint)
     assert earlier is not None
     folder = site.shared / earlier.place
-    return folder, _trained(site, earlier.run, folder, "teacher, ")
+    return folder, _trained(site, earlier.run, folder, "teacher")
 
 
 def started(site: Site, point: Point) -> tuple[Path, Spent, Parts, float]:
@@ -223,15 +233,15 @@ def started(site: Site, point: Point) -> tuple[Path, Spent, Parts, float]:
     if isinstance(run.sampler, KeepSpec):
         kept, scoring, selecting = subset(site, point, mask=True)
         run = replace(run, sampler=KeepSpec(str(kept)))
-    return folder, _trained(site, run, folder, "first run, "), scoring, selecting
+    return folder, _trained(site, run, folder, "first run"), scoring, selecting
 
 
-def _trained(site: Site, run: Run, folder: Path, text: str) -> Spent:
+def _trained(site: Site, run: Run, folder: Path, what: str) -> Spent:
     from .training import train
 
     def work() -> dict[str, Any]:
-        _, history = train(run, site.pool, out=folder, progress=site.progress(text))
+        _, history = train(run, site.pool, out=folder, progress=site.progress(f"{what}, "))
         return {"cost": asdict(site.cost(run, history))}
 
-    said = once(folder, work)
+    said = once_a_call(site, folder, what, work)
     return Spent(Cost(**said["cost"]), said["seconds"])

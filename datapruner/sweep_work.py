@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from .costs import Cost, Parts, Spent, peak_memory, start_peak, total
-from .errors import PrunerError
 from .evaluation import predict
 from .files import read_json, write_json
 from .loaders import Loader
 from .run import Run
 from .sampler_specs import KeepSpec
 from .sharing import locked
+from .sweep_once import in_words
 from .sweep_points import Point
 from .sweep_shared import Site, started, subset, taught
 from .sweep_train import Inherited, Trained, train_last
@@ -55,9 +55,7 @@ def run_point(
         try:
             outcome = {"status": "done", "error": "", **_run(site, point, folder)}
         except Exception as error:
-            what = " ".join(str(error).split()) or "no message"
-            kind = "" if isinstance(error, PrunerError) else f"{type(error).__name__}: "
-            outcome = {"status": "failed", "error": kind + what, "call": call}
+            outcome = {"status": "failed", "error": in_words(error), "call": call}
         write_json(folder / "outcome.json", outcome)
     if then is not None:
         then(point, outcome)
