@@ -89,6 +89,12 @@ class Point:
         )
 
     @property
+    def given(self) -> str:
+        """The word of a teacher that is there already; "" for none, and for one to be trained."""
+        word = str(self.get("distill.teacher"))
+        return "" if word in ("none", "full") else word
+
+    @property
     def mask_keep(self) -> Keep:
         """What the mask is found on."""
         word = self.get("mask_on")
@@ -151,9 +157,14 @@ class Point:
             values["weights"] = WeightPruning(density)
         return Run.from_dict({"seed": self.seed} | values)
 
-    def id(self, data: str) -> str:
-        """Return 16 hex digits that name this run on these data, before anything of it is made."""
-        fingerprints = {"selection": "", "teacher": ""}
+    def id(self, data: str, *, teacher: str = "") -> str:
+        """Return 16 hex digits that name this run on these data, before anything of it is made.
+
+        Args:
+            data: their fingerprint.
+            teacher: fingerprint of a teacher that is given; without it, it counts by its word.
+        """
+        fingerprints = {"selection": "", "teacher": teacher}
         if self.keep.kind in ("scored", "random"):
             fingerprints["selection"] = self.selection_id(data)
         if self.teaching is not None:

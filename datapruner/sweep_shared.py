@@ -77,6 +77,7 @@ class Site:
         self._counted: dict[str, tuple[Flops, int]] = {}
         self._networks: dict[str, nn.Module] = {}
         self._fits: set[tuple[str, WeightPruning | None]] = set()
+        self._teachers: dict[tuple[str, int], str] = {}
 
     @property
     def shared(self) -> Path:
@@ -87,6 +88,26 @@ class Site:
     def n(self) -> int:
         """Examples that may be trained on."""
         return int(self.pool.readable.sum())
+
+    def id(self, point: Point) -> str:
+        """Return what names a point here: a teacher that it is given counts by its weights."""
+        return point.id(self.pool.fingerprint, teacher=self.teacher_of(point))
+
+    def teacher_of(self, point: Point) -> str:
+        """Return the fingerprint of a teacher that is given, as it was when first asked; else "".
+
+        Raises:
+            UsageError: its word names nothing.
+            Refused: it does not fit the data.
+        """
+        if not point.given:
+            return ""
+        key = point.given, point.run.image_size
+        if key not in self._teachers:
+            from .teacher_words import load_teacher
+
+            self._teachers[key] = load_teacher(point.given, self.pool, run=point.run).fingerprint
+        return self._teachers[key]
 
     def progress(self, text: str) -> Progress | None:
         """Return what shows the progress of a piece of work."""

@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .checkpoint import load_tensors
 from .distill import Lesson
 from .engine import fit
+from .errors import PrunerError
 from .files import read_json, write_json
 from .forecast import compared
 from .history import History
@@ -110,6 +111,8 @@ def train_last(
     folder: Path,
     run_id: str,
     progress: Progress | None = None,
+    *,
+    teacher: str = "",
 ) -> Trained:
     """Train a run with what it takes over; a killed call goes on, a finished one is read.
 
@@ -120,9 +123,13 @@ def train_last(
         folder: where its weights and history lie.
         run_id: what the checkpoint belongs to: the point's id.
         progress: see `fit`.
+        teacher: fingerprint that a given teacher must have, which `run_id` names it by; "" any.
+
+    Raises:
+        PrunerError: it has another.
     """
     sampler, _ = make_sampler(run, data)
-    loader, lesson, asked = _taught(run, data, sampler)
+    loader, lesson, asked = _taught(run, data, sampler, teacher)
     model = network(run, data, loader)
     seconds = folder / "seconds.json"
     if (done := finished(folder, model)) is not None:
@@ -149,7 +156,9 @@ def train_last(
     return Trained(model.eval(), loader, history, **took, teacher=asked)
 
 
-def _taught(run: Run, data: "Data", sampler: Sampler) -> tuple[Loader, Lesson | None, Asked]:
+def _taught(
+    run: Run, data: "Data", sampler: Sampler, named: str
+) -> tuple[Loader, Lesson | None, Asked]:
     """Return the loader that suits the run's teacher, its lesson, and what asking costs."""
     loader = make_loader(data, run)
     if run.distill is None:
@@ -159,6 +168,11 @@ def _taught(run: Run, data: "Data", sampler: Sampler) -> tuple[Loader, Lesson | 
     began = time.perf_counter()
     lesson = taught(run, data, loader, sampler)
     seconds = time.perf_counter() - began
+    if named and lesson.about["teacher"] != named:
+        raise PrunerError(
+            f"the teacher {run.distill.teacher} was changed while the sweep ran (its weights were "
+            f"{named}, now {lesson.about['teacher']}); the same command takes it as it is"
+        )
     drawn = round(lesson.fraction * int(data.readable.sum()))
     return lesson.loader, lesson, Asked(_asking(lesson, data), compared(run, drawn), seconds)
 

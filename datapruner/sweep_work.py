@@ -45,7 +45,7 @@ def run_point(
     Returns:
         Its outcome, as `OUT/points/ID/outcome.json` has it; None where another process is at it.
     """
-    folder = site.out / "points" / point.id(site.pool.fingerprint)
+    folder = site.out / "points" / site.id(point)
     with locked(folder.with_name(f"{folder.name}.lock"), wait=False) as mine:
         if not mine:
             return None
@@ -92,7 +92,8 @@ def _run(site: Site, point: Point, folder: Path) -> Outcome:
     began, worked = time.perf_counter(), time.process_time()
     show = site.progress(f"{point.arm}, seed {point.seed}: ")
     inherited = Inherited.of(before, point.get("order"))
-    last = train_last(run, site.pool, inherited, folder / "run", folder.name, show)
+    named = site.teacher_of(point)
+    last = train_last(run, site.pool, inherited, folder / "run", folder.name, show, teacher=named)
     seconds["training"], seconds["pruning"] = last.training, last.pruning
     judged = time.perf_counter()
     found = _judge(site, run, last)

@@ -101,7 +101,8 @@ def sweep(
     plan = planned_points(site, grid)
     for name in track:
         check_tracker(name)
-    claim_sweep(site, grid)
+    for line in claim_sweep(site, grid, plan):
+        warn(line, stacklevel=2) if say is None else say(line)
     trackers = trackers_of(track, site.out)
     mine = plan[shard.i :: shard.n]
     try:
@@ -130,9 +131,11 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
 
     Raises:
         UsageError: there is none, or one cannot be run.
+        Refused: a given teacher does not fit the data.
     """
     plan = {point.key: point for point in points(grid)}
     for point in list(plan.values()):
+        site.teacher_of(point)  # refused before any work
         for run in filter(None, (point.run, point.first)):
             _fitting(site, run, point.arm)
         for keep in (point.keep, point.mask_keep):
@@ -152,8 +155,11 @@ def _fitting(site: Site, run: Run, arm: str) -> None:
         raise UsageError(f"{arm}: {error}") from None
 
 
-def claim_sweep(site: Site, grid: Grid) -> None:
-    """Take the folder for a sweep of these data, and write down the grid.
+def claim_sweep(site: Site, grid: Grid, plan: Sequence[Point]) -> list[str]:
+    """Take the folder for a sweep of these data, and write down the grid and its teachers.
+
+    Returns:
+        A line for each given teacher that has other weights than it had.
 
     Raises:
         Refused: it holds something else.
@@ -178,8 +184,33 @@ def claim_sweep(site: Site, grid: Grid) -> None:
     elif strange:
         raise Refused(f"{site.out}: holds files that are not a sweep's; give another --out")
     about = {"kind": "sweep", "data": site.pool.fingerprint, "grid": grid.plain()}
-    if not file.exists() or read_json(file) != about:
+    if teachers := {p.given: site.teacher_of(p) for p in plan if p.given}:
+        about["teachers"] = teachers
+    before = read_json(file) if file.exists() else {}
+    if before != about:
         write_json(file, about)
+    return _changed(site, plan, teachers, before.get("teachers", {}))
+
+
+def _changed(
+    site: Site, plan: Sequence[Point], teachers: dict[str, str], before: dict[str, str]
+) -> list[str]:
+    """Say of which teachers points have to be run that were run with other weights of theirs."""
+    lines = []
+    for word, now in teachers.items():
+        todo = [p for p in plan if p.given == word and outcome_of(_folder(site, p)) is None]
+        by_path = [p for p in todo if (site.out / "points" / p.id(site.pool.fingerprint)).exists()]
+        if word in before and before[word] != now and todo:
+            lines.append(
+                f"teacher {word}: its weights are not those that this sweep ran with before "
+                f"({before[word]}, now {now}); points to run with these: {len(todo)}"
+            )
+        elif word not in before and by_path:
+            lines.append(
+                f"teacher {word}: counts by its weights now ({now}), not by its path; "
+                f"points to run again: {len(by_path)}"
+            )
+    return lines
 
 
 def work(
@@ -203,7 +234,7 @@ def work(
 
     def then(point: Point, outcome: Outcome) -> None:
         run = Logged(
-            point.id(site.pool.fingerprint),
+            site.id(point),
             {"arm": point.arm, "seed": point.seed, **point.values},
             outcome.get("history", []),
             {k: v for k, v in _result(outcome).items() if v is not None},
@@ -239,10 +270,13 @@ def gather(site: Site, plan: Sequence[Point]) -> list[Row]:
     settings = settings_of(plan)
     rows = []
     for point in plan:
-        name = point.id(site.pool.fingerprint)
-        outcome = outcome_of(site.out / "points" / name)
+        outcome, name = outcome_of(_folder(site, point)), site.id(point)
         rows.append(row_of(point, outcome, settings, site.whole.classes) | {"id": name})
     return rows
+
+
+def _folder(site: Site, point: Point) -> Path:
+    return site.out / "points" / site.id(point)
 
 
 def trackers_of(names: Sequence[str], out: Path) -> list[Tracker]:

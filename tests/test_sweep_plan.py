@@ -1,10 +1,13 @@
 """Points of a grid: no two under one name or one id, and no run twice under two."""
 
+from pathlib import Path
+
 import pytest
 
 import datapruner as dp
 from datapruner.grid import Grid
-from datapruner.sweep_plan import EQUAL, RANDOM_MASK
+from datapruner.sweep_plan import EQUAL, RANDOM_MASK, points
+from datapruner.sweep_points import digest
 from datapruner.sweep_shared import Site
 from datapruner.sweeping import planned_points
 
@@ -55,3 +58,12 @@ def test_no_axis_over_what_names_no_run():
     with pytest.raises(dp.UsageError, match="line 2: 'device' says how a run is carried out"):
         Grid.from_text("data: digits\ngrid: {device: [cpu, cuda]}")
     Grid.from_text("data: digits\ngrid: {device: [cpu]}")
+
+
+def test_ids_stay():
+    """A long grid goes on over releases: neither its points nor what they share is named anew."""
+    file = Path(__file__).parents[1] / "benchmarks" / "joint" / "cifar10.yaml"
+    found = points(Grid.read(file))
+    ids = [[point.id("00ff"), *(one.place for one in point.before("00ff"))] for point in found]
+    assert len(ids) == 93
+    assert digest(ids) == "019415ac65313ad6"

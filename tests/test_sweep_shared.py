@@ -1,12 +1,18 @@
-"""What points of a sweep share: tried once a call where it fails."""
+"""What points of a sweep share, tried once a call where it fails; and teachers that are given."""
+
+import shutil
 
 import pytest
 
 from datapruner import sweep_once, training
-from datapruner.errors import PrunerError
+from datapruner.errors import PrunerError, UsageError
+from datapruner.files import read_json, write_json
 from datapruner.grid import Grid
+from datapruner.run import Run
 from datapruner.sweep_once import once_a_call
+from datapruner.sweep_plan import points
 from datapruner.sweep_shared import Site
+from datapruner.sweep_work import run_point
 from datapruner.sweeping import sweep
 
 BASE = {"model": "mlp", "epochs": 1, "lr": 0.05, "scoring": {"epochs": 1}}
@@ -58,3 +64,66 @@ def test_a_record_that_diverges_fails_each_point_with_its_reason(tmp_path):
     assert "training loss is not finite" in rows[1]["error"]
     assert rows[1]["error"] == rows[3]["error"]
     assert sweep_once.in_words(ValueError("")) == "ValueError: no message"
+
+
+def test_a_teacher_that_is_given_counts_by_its_weights(tmp_path):
+    grid = GRID | {"grid": {"fraction": [0.2], "teacher": [str(tmp_path / "t")]}}
+    grid |= {"base": BASE | {"distill": {"weight": 0.5}}}
+    site = Site(Grid.from_dict(GRID), tmp_path)
+    out, said = tmp_path / "out", []
+    (tmp_path / "t").mkdir()
+    with pytest.raises(UsageError, match="holds no finished run"):
+        sweep(grid, out)
+    (tmp_path / "t").rmdir()
+    assert not out.exists()
+
+    def taught(lr):
+        training.train(Run(model="mlp", epochs=1, lr=lr), site.pool, out=tmp_path / "t")
+        (row,) = sweep(grid, out, say=said.append)
+        return row
+
+    first = taught(0.05)
+    assert len(said) == 1
+    assert sweep(grid, out, say=said.append) == [first]
+    assert len(said) == 1
+    shutil.rmtree(tmp_path / "t")
+    other = taught(0.01)
+    assert other["id"] != first["id"]
+    assert other["test.accuracy"] != first["test.accuracy"]
+    assert "its weights are not those that this sweep ran with before" in said[1]
+    assert "points to run with these: 1" in said[1]
+    assert len(said) == 3
+    shutil.rmtree(tmp_path / "t")
+    assert taught(0.05) == first  # known already
+    assert len(said) == 3
+    assert read_json(out / "run.json")["teachers"].keys() == {str(tmp_path / "t")}
+
+
+def test_points_by_the_path_of_a_teacher_are_run_again_with_a_line(tmp_path):
+    """As a sweep had them before a teacher's weights counted."""
+    grid = GRID | {"grid": {"fraction": [0.2], "teacher": [str(tmp_path / "t")]}}
+    site = Site(Grid.from_dict(GRID), tmp_path / "out")
+    training.train(Run(model="mlp", epochs=1), site.pool, out=tmp_path / "t")
+    (point,) = points(Grid.from_dict(grid))
+    old, now = point.id(site.pool.fingerprint), site.id(point)
+    assert old != now
+    write_json(tmp_path / "out/points" / old / "outcome.json", {"status": "done"})
+    about = {"kind": "sweep", "data": site.pool.fingerprint, "grid": Grid.from_dict(grid).plain()}
+    write_json(tmp_path / "out/run.json", about)
+    said = []
+    (row,) = sweep(grid, tmp_path / "out", say=said.append)
+    assert (row["id"], row["status"]) == (now, "done")
+    assert "counts by its weights now (" in said[0]
+    assert said[0].endswith("points to run again: 1")
+
+
+def test_a_teacher_that_changes_while_the_sweep_runs(tmp_path):
+    grid = GRID | {"grid": {"fraction": [0.2], "teacher": [str(tmp_path / "t")]}}
+    site = Site(Grid.from_dict(grid), tmp_path / "out")
+    training.train(Run(model="mlp", epochs=1), site.pool, out=tmp_path / "t")
+    (point,) = points(Grid.from_dict(grid))
+    site.id(point)
+    shutil.rmtree(tmp_path / "t")
+    training.train(Run(model="mlp", epochs=1, lr=0.01), site.pool, out=tmp_path / "t")
+    assert "was changed while the sweep ran" in run_point(site, point)["error"]
+    assert run_point(Site(Grid.from_dict(grid), tmp_path / "out"), point)["status"] == "done"

@@ -218,5 +218,7 @@ def _provenance(about: dict[str, Any]) -> list[tuple[str, list[tuple[str, str]]]
     for place, axes in enumerate(grid["grid"]):
         number = f" {place + 1}" if len(grid["grid"]) > 1 else ""
         rows += [(f"grid{number}: {n}", ", ".join(map(str, of))) for n, of in axes.items()]
+    known = about.get("teachers", {})
+    rows += [(f"fingerprint of the teacher {word}", mark) for word, mark in known.items()]
     rows.append(("fingerprint of what is trained on", about["data"]))
     return [("Grid", rows), ("Versions", list(versions().items()))]
