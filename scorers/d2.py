@@ -1,11 +1,13 @@
 """D2 pruning: important examples that speak for their neighbours, which then count for less."""
 
+import heapq
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ._gradients import mean_one, refuse_size
-from ._lazy import Places, lazy_picks
 from ._neighbours import nearest_neighbours
 from ._rows import sorted_rows
 
@@ -66,12 +68,33 @@ def d2(
     else:
         place, loss = np.zeros((1, 0), np.int64), np.zeros((1, 0))
 
-    def now(places: Places) -> np.ndarray:
-        value: np.ndarray = score[places]
-        return value
-
-    def take(pick: int) -> None:
-        np.subtract.at(score, place[pick], loss[pick] * score[pick])
-
-    picks = lazy_picks(score.copy(), k, now, take, batch=1)
+    picks = _picks(score, place, loss, k)
     return rows.order[torch.from_numpy(picks)], mean_one(torch.ones(k))
+
+
+def _picks(
+    score: NDArray[np.float64], place: NDArray[np.int64], loss: NDArray[np.float64], k: int
+) -> NDArray[np.int64]:
+    """Return k places: each has the highest score left, and its neighbours lose their share of it.
+
+    A fall is noticed when its example stands on top. Where more is kept than the scores last for,
+    those left are below 0, and a pick below 0 raises its neighbours: they enter the heap anew.
+    """
+    heap = list(zip((-score).tolist(), range(len(score)), strict=True))
+    heapq.heapify(heap)
+    left = np.ones(len(score), np.bool_)
+    picks: list[int] = []
+    while len(picks) < k:
+        cost, pick = heapq.heappop(heap)
+        if not left[pick]:
+            continue
+        if -cost > score[pick]:
+            heapq.heappush(heap, (-float(score[pick]), pick))
+            continue
+        picks.append(pick)
+        left[pick] = False
+        np.subtract.at(score, place[pick], loss[pick] * score[pick])
+        if score[pick] < 0:
+            for one in place[pick][left[place[pick]]].tolist():
+                heapq.heappush(heap, (-float(score[one]), one))
+    return np.array(picks, np.int64)

@@ -115,6 +115,14 @@ def test_what_is_chosen_is_what_the_plain_form_chooses_however_the_rows_stand(na
     assert sorted(order[there[0]].tolist()) == sorted(here[0].tolist())
 
 
+def test_d2_is_the_plain_loop_also_where_the_scores_left_are_below_0():
+    """From there a pick raises its neighbours, which those that chose before could only lower."""
+    given = sources()
+    k = given["n"] * 9 // 10
+    picks, _ = d2_by_hand(given, k)
+    assert call(SCORERS["d2"], given | {"k": k})[0].tolist() == picks
+
+
 @pytest.mark.parametrize("stored", [True, False])
 def test_craig_is_as_near_to_all_as_the_plain_loop_and_weighs_by_cluster(stored, monkeypatch):
     """Two that are each other's nearest cost the same, whichever is picked: picks may differ."""
