@@ -136,8 +136,8 @@ def pretrain(
         history, in which accuracy means nothing.
 
     Raises:
-        UsageError: the data are no small pictures in memory, the network cannot take them, or the
-            run has a teacher.
+        UsageError: the data are no small pictures in memory, the network cannot take them, the
+            run has a teacher, or it prunes weights by a criterion that reads examples.
         Refused: `out` holds something else.
 
     Example:
@@ -150,6 +150,7 @@ def pretrain(
     spec, run = SelfSup(spec) if isinstance(spec, str) else spec, run or Run()
     if run.distill is not None:
         raise UsageError("self-supervised training has no teacher; leave distill out of the run")
+    _refuse_calibration(run)
     unseen = blind(data)
     views = Views.suited(data.shape or (3,), spec.size)
     loader = TwoViewLoader(unseen, run.batch_size, seed=run.seed, views=views)
@@ -224,6 +225,20 @@ def blind(data: "Data") -> "Data":
         tensor([0])
     """
     return replace(data, labels=torch.zeros(data.n, dtype=torch.int64), classes=("unseen",))
+
+
+def _refuse_calibration(run: Run) -> None:
+    """Refuse criteria that read examples: they give each picture once, where a pair is compared."""
+    if run.weights is None:
+        return
+    from .masks.making import Recipe
+
+    asked = run.weights
+    if Recipe.read(asked.criterion, asked.allocation, asked.floor).needs_data():
+        raise UsageError(
+            f"criterion {asked.criterion!r} with allocation {asked.allocation!r} reads examples "
+            "one by one, and self-supervised training compares two views; take magnitude"
+        )
 
 
 def _encoder(run: Run, spec: SelfSup, shape: tuple[int, ...]) -> nn.Module:

@@ -172,6 +172,18 @@ def test_what_cannot_be_trained_is_said_before_anything(digits, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("words", [{"criterion": "snip"}, {"allocation": "snip"}])
+def test_criteria_that_read_examples_are_refused(words, digits, tmp_path):
+    """They would take the upper half of a batch for the second views of the lower one."""
+    run = dataclasses.replace(RUN, weights=dp.WeightPruning(0.5, **words))
+    with pytest.raises(dp.UsageError, match="compares two views; take magnitude"):
+        pretrain(digits, run=run, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    plain = Run(model="mlp", steps=2, weights=dp.WeightPruning(0.5))
+    encoder, _ = pretrain(digits, run=plain)
+    assert float((encoder.fc1.weight == 0).float().mean()) > 0.2
+
+
 def test_the_encoder_ends_where_the_projection_begins(digits):
     encoder, _ = pretrain(digits, SelfSup(hidden=32), run=Run(model="mlp", steps=1))
     last = [m for m in encoder.modules() if isinstance(m, nn.Linear)][-1]
