@@ -29,7 +29,7 @@ class Grid:
         validation: share of the training set that is set aside, stratified, before anything is
             scored or trained; the Pareto front is chosen on it. 0 sets nothing aside.
         controls: add the runs that make the others mean something: full and dense, a random
-            subset, a random mask, all data for as many steps.
+            subset, a mask found on one, a random mask, all data for as many steps.
 
     Raises:
         UsageError: a key, an axis or a value that there is not, with the nearest right word.

@@ -12,7 +12,7 @@ from .grid_words import DEFAULTS, OWN, STAGES, Keep, read_keep, short_name
 from .sweep_points import Point, Values
 
 FULL, RANDOM_DATA, RANDOM_MASK = "full and dense", "random data", "random mask"
-EQUAL = "equal compute"
+RANDOM_FOUND, EQUAL = "mask of a random subset", "equal compute"
 _TIMES = ("weights.begin", "weights.end", "weights.every")  # of a schedule: none has another's
 _NAMED = (  # what has words of its own in the name of an arm
     "keep",
@@ -109,8 +109,9 @@ def effective(values: Values) -> dict[str, Any]:
 def controls(point: Point) -> list[Point]:
     """Return the runs beside which this one means something, as far as the grid says them.
 
-    Everything and dense; a random subset where a scored one is kept; a random mask on a random
-    subset, without a teacher, where weights are pruned. Their names are not set.
+    Everything and dense; a random subset where a scored one is kept; a mask found on a random
+    subset where one is found on a scored one; a random mask on a random subset, without a teacher,
+    where weights are pruned. Their names are not set.
     """
     plain = dict(point.values) | {"distill.teacher": "none", "order": "together", "mask_on": "same"}
     everything = {"keep": "all", "fraction": 1.0, "weights.density": 1.0}
@@ -118,6 +119,9 @@ def controls(point: Point) -> list[Point]:
     if point.keep.kind == "scored":
         random = dict(point.values) | {"keep": "random"}
         made.append(Point(effective(random), point.seed, control=RANDOM_DATA))
+    if point.get("mask_on") != "same" and point.mask_keep.kind == "scored":
+        found = dict(point.values) | {"mask_on": "random"}
+        made.append(Point(effective(found), point.seed, control=RANDOM_FOUND))
     if point.get("weights.density") < 1 and point.get("weights.criterion") != "random":
         keep = "all" if point.get("fraction") == 1 else "random"
         drawn = plain | {"weights.criterion": "random", "weights.schedule": "before", "keep": keep}

@@ -6,11 +6,11 @@ import pytest
 
 from datapruner.checkpoint import load_tensors
 from datapruner.report.sweep_arms import controls_of, distortion, full_arm, gather_arms, pareto
-from datapruner.report.sweep_figures import heat_maps, worst_figure
+from datapruner.report.sweep_figures import control_table, heat_maps, worst_figure
 from datapruner.report.sweep_findings import findings
 from datapruner.report.sweep_page import write_sweep_report
 from datapruner.results_table import write_rows
-from datapruner.sweep_plan import EQUAL, FULL, RANDOM_MASK
+from datapruner.sweep_plan import EQUAL, FULL, RANDOM_FOUND, RANDOM_MASK
 from datapruner.sweep_train import masks_of_zeros
 from datapruner.sweeping import sweep
 
@@ -250,3 +250,18 @@ def test_a_sparse_network_scores(tmp_path):
         "el2n top 30 %, scoring.density 0.05",
     ]
     assert rows[0]["test.accuracy"] != rows[1]["test.accuracy"]
+
+
+def test_a_mask_of_a_scored_subset_stands_beside_one_of_a_random_subset():
+    mask = {"density": 0.2, "criterion": "magnitude", "beta": 0.0, "mask_fraction": 0.3}
+    rows = [
+        row("scored", 0.8, 2, **mask | {"mask_on": "el2n+ccs", "beta": 0.1}),
+        row("random", 0.7, 2, **mask | {"mask_on": "random"}),
+        row("another part", 0.7, 2, **mask | {"mask_on": "random", "mask_fraction": 0.1}),
+        row("everything", 0.7, 2, **mask | {"mask_on": "all"}),
+    ]
+    first = ("id", "arm", "control")
+    arms = gather_arms([{n: one[n] for n in first} | mask | one for one in rows])
+    found = [{kind: a.name for kind, a in controls_of(arm, arms).items()} for arm in arms]
+    assert found == [{RANDOM_FOUND: "random"}, {}, {}, {}]
+    assert "over mask of a random subset" in dict(control_table(arms).columns)

@@ -6,7 +6,7 @@ import pytest
 
 import datapruner as dp
 from datapruner.grid import Grid
-from datapruner.sweep_plan import EQUAL, RANDOM_MASK, points
+from datapruner.sweep_plan import EQUAL, RANDOM_FOUND, RANDOM_MASK, points
 from datapruner.sweep_points import digest
 from datapruner.sweep_shared import Site
 from datapruner.sweeping import planned_points
@@ -67,3 +67,19 @@ def test_ids_stay():
     ids = [[point.id("00ff"), *(one.place for one in point.before("00ff"))] for point in found]
     assert len(ids) == 93
     assert digest(ids) == "019415ac65313ad6"
+
+
+def test_a_mask_found_on_a_scored_subset_has_one_found_on_a_random_one(tmp_path):
+    axes = {"density": [0.2], "mask_on": ["el2n+ccs"], "mask_fraction": [0.3], "beta": [0.1]}
+    found = plan(tmp_path, axes | {"fraction": [0.5]}, seeds=1)
+    (control,) = [point for point in found if point.control == RANDOM_FOUND]
+    assert control.arm == "random 50 %, density 20 %, mask found on random 30 %"
+    scored = found[0].values
+    assert control.values == {n: v for n, v in scored.items() if n != "beta"} | {
+        "mask_on": "random"
+    }
+    assert not any(p.control == RANDOM_FOUND for p in plan(tmp_path, {"density": [0.2, 0.1]}))
+    has = axes | {"mask_on": ["el2n+ccs", "random"]}
+    assert not any(p.control == RANDOM_FOUND for p in plan(tmp_path, has))  # the grid's own
+    alone = plan(tmp_path, {"density": [0.2], "mask_on": ["all", "random"]})
+    assert not any(p.control == RANDOM_FOUND for p in alone)

@@ -51,10 +51,10 @@ def sweep(
     effect makes no further point.
 
     `validation: 0.1` sets a tenth of the training set aside to choose by; `controls: false` leaves
-    out the runs that are added: full and dense, a random subset, a random mask, all data for as
-    many steps. Points that exist are not run again, so a sweep that was killed goes on, and a grid
-    may grow. What points share is made once. Exits with 1 where a point failed; the next call tries
-    it again.
+    out the runs that are added: full and dense, a random subset, a mask found on a random subset, a
+    random mask, all data for as many steps. Points that exist are not run again, so a sweep that
+    was killed goes on, and a grid may grow. What points share is made once. Exits with 1 where a
+    point failed; the next call tries it again.
 
     Args:
         grid: the file.

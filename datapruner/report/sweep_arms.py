@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from ..grid_words import SHORT
 from ..results_table import Row
 from ..run import Run
-from ..sweep_plan import EQUAL, FULL, RANDOM_DATA, RANDOM_MASK
+from ..sweep_plan import EQUAL, FULL, RANDOM_DATA, RANDOM_FOUND, RANDOM_MASK
 from .arms import Estimate, estimate
 
 COSTS: dict[str, str] = {
@@ -17,7 +17,7 @@ COSTS: dict[str, str] = {
     "cost.steps": "optimizer steps",
     "measured.seconds": "seconds",
 }
-KINDS = (FULL, RANDOM_DATA, RANDOM_MASK, EQUAL)
+KINDS = (FULL, RANDOM_DATA, RANDOM_FOUND, RANDOM_MASK, EQUAL)
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,9 @@ def _kinds(row: Row, other: Arm) -> Iterator[str]:
     chosen = {n for n in differs if not n.startswith(("scoring.", "beta"))}
     if row["keep"] not in ("random", "all") and its["keep"] == "random" and chosen == {"keep"}:
         yield RANDOM_DATA
+    found = row["mask_on"] not in ("same", "all", "random") and chosen == {"mask_on"}
+    if found and its["mask_on"] == "random":
+        yield RANDOM_FOUND
     masks = {n for n in differs if n in _OF_WEIGHTS or n.startswith("weights.")}
     if row["density"] < 1 and its.get("criterion") == "random":
         alike = not differs & (_OF_ITS_MASK | _OF_WEIGHTS - {"criterion"})
