@@ -13,6 +13,7 @@ from ._clusters import faiss_threads, fit_centroids
 from ._rows import sorted_rows
 
 _BLOCK = 2**24  # products held at a time
+_ROUNDING = 2e-6  # a distance in float32 up to here cannot be told from 0
 
 
 class Copies(NamedTuple):
@@ -53,11 +54,12 @@ def find_copies(
     to_centre = likeness[:, 0] if first == "far" else -likeness[:, 0]
     before = np.empty(n, np.int64)  # before[i]: how many stand before i, over all clusters
     before[np.argsort(to_centre, kind="stable")] = np.arange(n)
-    search = _Search(rows.x, before, mode, 1 - epsilon)
+    search = _Search(rows.x, before, mode, 1 - max(epsilon, _ROUNDING))
     for members, askers in _groups(cluster, before):
         search.look(members, askers)
     if mode == "components":
         _take_nearest(search.group, search.best, search.who, search.after, search.who_after)
+    search.best[search.best >= 1 - _ROUNDING] = 1
     distance, earlier = torch.empty(n), torch.full((n,), -1)
     distance[rows.order] = torch.from_numpy(1 - search.best).clamp(0, 2)
     there = torch.from_numpy(search.who >= 0)

@@ -34,7 +34,8 @@ def duplicates(
             with those that are kept at this epsilon, and of a chain keeps every other; "components"
             joins all that copies connect, of which the first alone stays and the others have the
             distance to their nearest, whatever their order.
-        epsilon: a distance up to which two are copies; not read in mode "any-earlier".
+        epsilon: a distance up to which two are copies, 0 for exact ones alone (to the rounding of
+            float32, 2e-6); not read in mode "any-earlier".
         first: which end of a cluster stays: "far" from its centre, or "near".
         k: clusters; None for one in a thousand examples.
         searched: in how many of the nearest clusters to look. Copies on either side of a border

@@ -112,6 +112,18 @@ def test_pairs_name_the_copy_and_the_one_before_it():
     assert (found.earlier[found.distance == 2] == -1).all()
 
 
+@pytest.mark.parametrize("mode", ["any-earlier", "kept-only", "components"])
+def test_exact_copies_have_distance_0_whatever_rounding_makes_of_their_cosine(mode):
+    """Of unit rows about every other has a product with itself that is not 1 in float32."""
+    x = cloud(200, d=64)
+    twice = torch.cat([x, 3 * x])
+    assert (duplicates(twice, mode=mode, epsilon=0.0, k=1) == 0).sum() == 200
+    pairs, distance = duplicate_pairs(twice, mode=mode, epsilon=0.0, k=1)
+    assert len(pairs) == 200
+    assert (pairs[:, 0] % 200 == pairs[:, 1] % 200).all()
+    assert not distance.any()
+
+
 def recoded(picture: np.ndarray, shift: int = 0) -> np.ndarray:
     """Give the picture back from a JPEG, moved to the right."""
     file = BytesIO()
