@@ -123,8 +123,12 @@ class Cursor:
 
         Some trainers count batches and never ask for the one after the last.
         """
-        if self._open and self._given >= len(self):
+        if self._open and self.all_given():
             self.end()
+
+    def all_given(self) -> bool:
+        """Tell whether the last batch of the pass under way was handed over."""
+        return self._given >= len(self)
 
     def __len__(self) -> int:
         epoch = self.epoch if self._open else self._next

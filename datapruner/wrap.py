@@ -166,6 +166,11 @@ class PrunedLoader(Pruned):
         self._order.parts = parts
         return self._pass(parts, iter(self.loader))
 
+    @property
+    def batch_sampler(self) -> "_Whole":
+        """What stands for the batch sampler of the loader, which would give everything."""
+        return _Whole()
+
     def _pass(self, parts: list[Tensor], batches: Iterator[Any]) -> Iterator[Any]:
         for indices in parts:
             if self._order.parts is not parts:  # persistent workers read for the later one now
@@ -193,6 +198,19 @@ class _Batches(TorchSampler[Any]):
 
     def __len__(self) -> int:
         return len(self.parts)
+
+
+class _Whole:
+    """Stops those that build a loader over everything from the parts of a pruned one.
+
+    Accelerate's `skip_first_batches` does, and by it the Hugging Face Trainer when it goes on.
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        raise UsageError(
+            "skipping batches would go on with the whole dataset; a pruned loader goes on by its "
+            "load_state_dict(), and in the Hugging Face Trainer with ignore_data_skip=True"
+        )
 
 
 def _order_of(loader: DataLoader[Any]) -> tuple[bool, int, int, int]:

@@ -5,74 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from plain_loop import EPOCHS, SAMPLERS, Rows, installed, model, plain
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 import datapruner as dp
 from datapruner.adapters import accelerate as for_accelerate
-from datapruner.adapters import huggingface as for_huggingface
 from datapruner.adapters import lightning as for_lightning
-from datapruner.vision import torchvision
-
-N, EPOCHS = 64, 6
-SAMPLERS = {
-    "rs2": lambda: dp.RS2(0.3, seed=1),
-    "growing": lambda: dp.RS2(lambda p: 0.2 + 0.6 * p, seed=1, epochs=EPOCHS),
-    "infobatch": lambda: dp.InfoBatch(EPOCHS, seed=1),
-    "by score": lambda: dp.ByScore(0.4, "loss", seed=1),
-    "indices": lambda: list(range(0, N, 3)),
-}
-
-
-class Rows(torch.utils.data.Dataset):
-    """Three classes of points; a row is (x, y)."""
-
-    def __init__(self):
-        make = torch.Generator().manual_seed(0)
-        self.y = torch.arange(N) % 3
-        self.x = torch.randn(N, 5, generator=make) + 2 * torch.nn.functional.one_hot(self.y, 5)
-
-    def __len__(self):
-        return N
-
-    def __getitem__(self, i):
-        return self.x[i], self.y[i]
-
-
-class Named(Rows):
-    """The same with names for the columns, as the Hugging Face Trainer takes them."""
-
-    def __getitem__(self, i):
-        return {"x": self.x[i], "labels": self.y[i]}
-
-
-def model():
-    torch.manual_seed(0)
-    return torch.nn.Linear(5, 3)
-
-
-def plain(sampler, epochs=EPOCHS):
-    """Train somebody's own loop; return the batches' indices and the weights."""
-    net = model()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.3)
-    loader = dp.prune(DataLoader(Rows(), batch_size=7, shuffle=True), sampler)
-    seen = []
-    for _ in range(epochs):
-        for x, y in loader:
-            loss = loader.observe(cross_entropy(net(x), y, reduction="none"))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            seen.append(loader.indices.tolist())
-    return seen, net.weight.detach()
-
-
-def installed(name):
-    """Import a library, or skip; torchvision first, which some of them bring in."""
-    torchvision("transforms")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(name, reason=f"{name} is not installed", exc_type=ImportError)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -190,67 +129,3 @@ def test_accelerate_keeps_our_order(name):
     expected, own = plain(SAMPLERS[name]())
     assert seen == expected
     assert torch.equal(accelerator.unwrap_model(net).weight.detach(), own)
-
-
-# -- Hugging Face Trainer ------------------------------------------------------------------------
-
-
-def with_trainer(sampler, folder, epochs=EPOCHS):
-    transformers = installed("transformers")
-    installed("accelerate")
-    seen = []
-
-    class Net(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = model()
-
-        def forward(self, x, labels=None):
-            return SimpleNamespace(logits=self.net(x))
-
-    def loss(outputs, labels, num_items_in_batch=None):
-        seen.append(loader.indices.tolist())
-        return loader.observe(cross_entropy(outputs.logits, labels, reduction="none"))
-
-    net = Net()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        arguments = transformers.TrainingArguments(
-            output_dir=str(folder),
-            num_train_epochs=epochs,
-            per_device_train_batch_size=7,
-            use_cpu=True,
-            report_to=[],
-            save_strategy="no",
-            logging_strategy="no",
-            disable_tqdm=True,
-            max_grad_norm=0,
-            dataloader_pin_memory=False,
-            remove_unused_columns=False,
-        )
-        optimizers = (torch.optim.SGD(net.parameters(), lr=0.3), None)
-        flat = torch.optim.lr_scheduler.LambdaLR(optimizers[0], lambda step: 1.0)
-        trainer = transformers.Trainer(
-            model=net,
-            args=arguments,
-            train_dataset=Named(),
-            optimizers=(optimizers[0], flat),
-            compute_loss_func=loss,
-        )
-        loader = for_huggingface.prune_for(trainer, sampler)
-        trainer.train()
-    return seen, net.net.weight.detach()
-
-
-@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "growing"])
-def test_the_hugging_face_trainer_keeps_our_order(name, tmp_path):
-    seen, weight = with_trainer(SAMPLERS[name](), tmp_path)
-    expected, own = plain(SAMPLERS[name]())
-    assert seen == expected
-    assert torch.equal(weight, own)
-
-
-def test_the_hugging_face_trainer_would_cut_off_longer_epochs():
-    trainer = SimpleNamespace(args=None, data_collator=None)
-    with pytest.raises(dp.UsageError, match="longer than its first"):
-        for_huggingface.prune_for(trainer, SAMPLERS["growing"]())

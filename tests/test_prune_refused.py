@@ -89,3 +89,10 @@ def test_random_samplers_that_draw_all_are_replaced():
 def test_refuses_samplers(sampler, message):
     with pytest.raises(UsageError, match=message):
         dp.prune(loader_of(), sampler)
+
+
+def test_nobody_builds_a_loader_over_everything_from_the_parts():
+    """As accelerate's skip_first_batches does, and by it the Hugging Face Trainer."""
+    loader = dp.prune(loader_of(), [1, 2])
+    with pytest.raises(UsageError, match="whole dataset; .* load_state_dict"):
+        next(iter(DataLoader(loader.dataset, batch_sampler=loader.batch_sampler)))

@@ -1,7 +1,10 @@
 """Hugging Face Trainer: the training loader that it would build, over what a sampler draws."""
 
+from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -16,7 +19,8 @@ def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> An
     The loader is built from the Trainer's own dataset, collator and arguments, for this process.
     The Trainer reads the length of the first epoch and sizes the schedule by it. Where later ones
     are shorter (InfoBatch) training ends after its epochs, before the schedule does; longer ones
-    would be cut off and are refused.
+    would be cut off and are refused. What was going on in the middle of an epoch has to begin that
+    epoch anew (`ignore_data_skip=True`): the Trainer would skip batches of the whole dataset.
 
     For samplers that listen or weigh, make the Trainer with a loss that keeps rows apart::
 
@@ -26,6 +30,10 @@ def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> An
 
         trainer = Trainer(..., compute_loss_func=loss)
         loader = prune_for(trainer, dp.InfoBatch(epochs=3))
+
+    `observe` finds each batch's indices where gradients are accumulated, divides by the batches of
+    the step, which the Trainer leaves to such a loss, and takes no note of an evaluation, for which
+    the Trainer calls the same loss.
 
     Args:
         trainer: a `transformers.Trainer`; its `get_train_dataloader` is replaced.
@@ -73,8 +81,57 @@ def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> An
         drop_last=arguments.dataloader_drop_last,
         num_workers=arguments.dataloader_num_workers,
         pin_memory=arguments.dataloader_pin_memory,
+        persistent_workers=getattr(arguments, "dataloader_persistent_workers", False),
+        prefetch_factor=getattr(arguments, "dataloader_prefetch_factor", None),
     )
     rank, world = arguments.process_index, arguments.world_size
-    loader = prune(whole, sampler, labels=labels, rank=rank, world=world)
+    loader = _Passes(trainer, prune(whole, sampler, labels=labels, rank=rank, world=world))
     trainer.get_train_dataloader = lambda: loader
     return loader
+
+
+class _Passes:
+    """A pruned loader as the Trainer uses one.
+
+    The Trainer takes all batches of an optimizer step before it trains on the first, so their
+    indices wait for their losses; and it looks for a batch after the last before it trains on the
+    last ones, so an epoch ends when the next begins.
+    """
+
+    def __init__(self, trainer: Any, loader: Any) -> None:
+        self.trainer, self.loader = trainer, loader
+        self._usual = int(getattr(trainer.args, "gradient_accumulation_steps", 1))
+        self._waiting: deque[Tensor] = deque(maxlen=self._usual)
+
+    def __iter__(self) -> Iterator[Any]:
+        self._waiting.clear()
+        batches = iter(self.loader)
+        while not self.loader._cursor.all_given():
+            batch = next(batches)
+            self._waiting.append(self.loader.indices)
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("trainer", "loader"):
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    @property
+    def indices(self) -> Tensor:
+        """Full-set indices (b,) int64 of the batch whose losses come next, or came last."""
+        found: Tensor = self._waiting[0] if self._waiting else self.loader.indices
+        return found
+
+    def observe(self, losses: Tensor) -> Tensor:
+        """Tell the sampler the losses (b,) of a batch; return its part of the step's loss."""
+        if not torch.is_grad_enabled():
+            return losses.mean()  # an evaluation
+        if self._waiting:
+            self.loader._cursor.indices = self._waiting.popleft()
+        mean: Tensor = self.loader.observe(losses)
+        if getattr(self.trainer, "compute_loss_func", None) is None:
+            return mean  # of a Trainer with a compute_loss of its own, which is divided later
+        return mean / getattr(self.trainer, "current_gradient_accumulation_steps", self._usual)
