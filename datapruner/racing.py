@@ -39,12 +39,12 @@ class Race:
         kept: selections, by the name of their arm: folders.
         scorers: each makes an arm that keeps the top by this score of a recorded run of its own,
             whose time counts.
-        score_epochs: of that recorded run; 0 is a fifth of the run's.
+        score_epochs: of that recorded run; 0 is a fifth of the run's, one at least.
         rule: how a scored arm keeps.
 
     Raises:
-        UsageError: a fraction that is none, a run that has a sampler of its own, or a scorer that
-            the traces of one run do not feed.
+        UsageError: a fraction that is none, two arms of one name, a run that has a sampler of its
+            own, or a scorer that the traces of one run do not feed.
 
     Example:
         >>> Race(Run(model="mlp"), fractions=(0.1, 0.3)).ratio
@@ -66,6 +66,11 @@ class Race:
                 raise UsageError(f"fraction must be above 0 and at most 1, not {fraction}")
         if self.run.sampler is not None:
             raise UsageError("the run of a race has no sampler; its arms have")
+        names = [name for name, _ in self.kept]
+        for what, given in (("share", self.fractions), ("scorer", self.scorers), ("arm", names)):
+            for one in given:
+                if given.count(one) > 1:  # its runs would count twice in one arm
+                    raise UsageError(f"{what} {one!r} is given twice; give it once, or rename one")
         for name in self.scorers:
             if name not in SCORERS:
                 raise UsageError(f"no scorer {name!r}; {suggest(name, SCORERS)}")
@@ -176,19 +181,24 @@ class _Seed:
         from .scores import score
 
         name = f"{scorer} {self.what.rule} {_percent(fraction)}"
-        epochs = self.what.score_epochs or max(1, round(self.run.epochs / 5))
-        run = replace(self.run, epochs=epochs, steps=0)
+        run = replace(self.run, epochs=self.what.score_epochs or self._fifth(), steps=0)
         recorded, folder = self._folder("records", "record"), self._folder("kept", name)
         show = self._shown("scoring")
         took = _timed(recorded, lambda: record(self.data, run, recorded, progress=show))
+        traces = record(self.data, run, recorded)  # refused where it is of other settings
 
         def choose() -> None:
-            traces = record(self.data, run, recorded)
             chosen = score(traces, [scorer], data=self.data)[scorer]
             self._keep(chosen, fraction, self.what.rule, folder)
 
         took += _timed(folder, choose)
         return self._trained(name, KeepSpec(str(folder)), preparation=took)
+
+    def _fifth(self) -> int:
+        """Return a fifth of the run in epochs of all data, which a run in steps may have few of."""
+        whole = -(-int(self.data.readable.sum()) // self.run.batch_size)
+        epochs = self.run.steps / whole if self.run.steps else self.run.epochs
+        return max(1, round(epochs / 5))
 
     def _keep(self, scores: Any, fraction: float, rule: str, folder: Path) -> None:
         from .selection import keep

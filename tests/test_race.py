@@ -1,6 +1,7 @@
 """race: arms, budgets, what time is counted, going on; and time to accuracy from results."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -138,9 +139,30 @@ def test_with_steps_every_arm_takes_as_many(tmp_path):
     assert {r.steps for r in results} == {20}
 
 
+def test_a_fifth_of_the_run_is_recorded_in_steps_too(tmp_path):
+    """30 steps are two and a half of 12: an epoch is recorded, not two of the default ten."""
+    data, test = dp.open_data("digits"), dp.open_data("digits", "test")
+    what = Race(dp.Run(model="mlp", steps=30, lr=0.05), ratio=None, scorers=("el2n",))
+    race(what, data, test, tmp_path, seeds=1)
+    assert read_json(tmp_path / "records" / "record-seed-0" / "record.json")["epochs"] == 1
+
+
+def test_a_race_with_another_recording_is_refused(tmp_path):
+    """It would show the scores of the old one under the new settings."""
+    data, test = dp.open_data("digits"), dp.open_data("digits", "test")
+    what = Race(dp.Run(model="mlp", epochs=2, lr=0.05), ratio=None, scorers=("el2n",))
+    race(what, data, test, tmp_path, seeds=1)
+    race(what, data, test, tmp_path, seeds=1)
+    with pytest.raises(dp.Refused, match="holds the record of another run"):
+        race(replace(what, score_epochs=2), data, test, tmp_path, seeds=1)
+
+
 def test_what_cannot_be_raced(tmp_path):
     for options, words in (
         ({"fractions": (0.1, 0.0)}, "fraction"),
+        ({"fractions": (0.1, 0.1)}, "share 0.1 is given twice"),
+        ({"scorers": ("el2n", "el2n")}, "scorer 'el2n' is given twice"),
+        ({"kept": (("kept: a", "x/a"), ("kept: a", "y/a"))}, "arm 'kept: a' is given twice"),
         ({"scorers": ("el3n",)}, "no scorer 'el3n'"),
         ({"scorers": ("prototypes",)}, "needs embedding"),
     ):

@@ -63,7 +63,7 @@ def race(
             the arm.
         keep: folders that `keep` wrote, each an arm; what it cost to choose them is not known here.
         scorers: each an arm that keeps by this score of a recorded run, whose time counts.
-        score_epochs: epochs of that recorded run; 0 is a fifth of --epochs.
+        score_epochs: epochs of that recorded run; 0 is a fifth of what an arm of all data takes.
         rule: how scored arms keep: top, bottom, middle, ccs, ...
     """
     from ..racing import Race
