@@ -26,8 +26,8 @@ class WeightPruning:
         criterion: how important a weight is: a name in `masks.CRITERIA`, options after a colon.
         allocation: how much density each layer gets: a name in `masks.ALLOCATIONS`, densities by
             pattern (`*.h2h=0.2`), or both (`erk,fc3=1`).
-        pattern: what is removed together: a name in `masks.PATTERNS`, N:M such as 2:4, or blocks
-            such as 4x4.
+        pattern: what is removed together: a name in `masks.PATTERNS`, N:M such as 2:4 (of every
+            layer, so that density is N/M and allocation global or uniform), or blocks such as 4x4.
         schedule: when: a name in `masks.SCHEDULES`.
         begin: progress of the run, in [0, 1], at which it starts; None is the schedule's own.
         end: progress at which it is over; None is the schedule's own.

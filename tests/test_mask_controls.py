@@ -69,3 +69,36 @@ def test_a_fresh_mask_of_the_same_densities_and_fresh_weights_under_the_same_mas
         assert not torch.equal(now[mask], before[name][mask])
         assert torch.equal(now[mask].sort().values, before[name][mask].sort().values)
         assert torch.equal(now[~mask], before[name][~mask])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "density", "words"),
+    [
+        ("channel", 0.5, "leaves out whole outputs"),
+        ("row", 0.9, "leaves out whole outputs"),
+        ("2:4", 0.5, "keeps 2:4 of its inputs"),
+        ("4x4", 0.5, "is made of blocks"),
+        ("layer", 0.7, "keep or leave out whole parameters"),
+    ],
+)
+def test_masks_of_a_pattern_are_no_single_weights_to_redraw(pattern, density, words):
+    model = dp.make_model("resnet8", 10, (3, 8, 8))
+    example, skip = torch.zeros(1, 3, 8, 8), "first,stem*,classifier"
+    options = {"allocation": "uniform"} if pattern == "channel" else {}
+    masks = make_masks(
+        model, density=density, pattern=pattern, example=example, skip=skip, **options
+    )
+    with pytest.raises(dp.UsageError, match=f"{words}.*make_masks.model, criterion="):
+        dp.masks.redrawn(masks)
+
+
+@pytest.mark.parametrize("density", [0.2, 0.6, 0.9, 1.0])
+@pytest.mark.parametrize("criterion", ["random", "snip", "wanda"])
+def test_inputs_that_are_always_0_make_no_pattern(criterion, density):
+    """Whole columns go with them, and they are redrawn like any weights."""
+    model = dp.make_model("mlp", 10, (1, 8, 8))
+    x = torch.rand(64, 1, 8, 8) * (torch.arange(8) > 2)
+    batches = [(x, torch.arange(64) % 10)]
+    masks = make_masks(model, density=density, criterion=criterion, loader=batches)
+    drawn = dp.masks.redrawn(masks)
+    assert [int(m.sum()) for m in drawn.values()] == [int(m.sum()) for m in masks.values()]

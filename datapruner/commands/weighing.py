@@ -36,7 +36,8 @@ class Weighing:
     uniform+, er, erk, erk+; densities by layer such as 'fc1=0.05,fc3=1'; or both: 'erk,fc3=1'."""
     pattern: str = "weight"
     """What is removed together (with --density): weight, 2:4, 4x4, row, column, channel, residual,
-    layer."""
+    layer. N:M such as 2:4 keeps N/M of every layer: it takes that --density, and no --allocation
+    but global or uniform."""
     skip: str = ""
     """Layers to leave whole (with --density): first, classifier, or patterns of names, with commas
     between."""

@@ -49,7 +49,8 @@ def make_masks(
         density: share of the prunable weights that is kept, above 0 and at most 1.
         criterion: a name in `CRITERIA`, options after a colon: `grad_x_weight:decay=include`.
         allocation: a name in `ALLOCATIONS`, densities by pattern (`*.h2h=0.2`), or both.
-        pattern: a name in `PATTERNS`, N:M such as 2:4, or blocks such as 4x4.
+        pattern: a name in `PATTERNS`, N:M such as 2:4 (of every layer, so that density is N/M and
+            allocation global or uniform), or blocks such as 4x4.
         loader: examples: a loader of ours, or batches (x, y).
         order: (m,) indices for a loader of ours; None is all, in order.
         examples: the most that are read; 0 for all.
@@ -157,8 +158,8 @@ class Recipe:
             if group.of_cell and (self.fixed or not _even(self.allocation)):
                 raise UsageError(
                     f"pattern {group.of_cell}:{group.cell} keeps {own:g} of every layer, so an "
-                    "allocation has nothing to share out; leave it out, and skip the layers that "
-                    "are to stay whole"
+                    "allocation has nothing to share out; leave it out (global or uniform), and "
+                    "skip the layers that are to stay whole"
                 )
         self._counts(groups, [torch.zeros(g.count) for g in groups], density, 1.0, None, alive)
 
