@@ -1,17 +1,19 @@
 """The words that name an encoder, and what each comes to: a network with its loader, or rows."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from .augment import Normalise
 from .checkpoint import load_tensors, load_weights, weights_hash
 from .errors import Refused, UsageError, suggest
 from .files import read_json
+from .heads import classifier
 from .loaders import Loader
 from .models import make_model
 from .run import Run
@@ -86,9 +88,30 @@ def load_network(word: str, data: "Data", run: Run | None = None) -> Encoder:
         raise Refused(f"{file}: holds no linear layer, whose input would be the embedding")
     colour = name.startswith("torchvision:") and (data.shape or (3,))[0] == 3
     loader = make_loader(blind(data), run, like=_like(_IMAGENET) if colour else None)
-    model = make_model(name, widths[-1], _shape(data, loader))
+    shape = _shape(data, loader)
+    model = make_model(name, widths[-1], shape)
+    classes = _classes(model, weights, widths[-1])
+    if classes != widths[-1]:
+        model = make_model(name, classes, shape)
     load_weights(model, weights, file)
-    return _encoder(word, model, loader, run, widths[-1])
+    return _encoder(word, model, loader, run, classes)
+
+
+def _classes(model: nn.Module, weights: Mapping[str, Tensor], otherwise: int) -> int:
+    """Return the rows of the file's classifier, which a file in order of names need not have last.
+
+    Args:
+        model: of the same kind, whatever its classes.
+        weights: those of the file.
+        otherwise: what is returned where the network's classifier is not in the file.
+    """
+    try:
+        last = classifier(model)
+    except UsageError:  # said better when its features are asked for
+        return otherwise
+    name = next(name for name, part in model.named_modules() if part is last)
+    found = weights.get(f"{name}.weight" if name else "weight")
+    return otherwise if found is None else len(found)
 
 
 def _of_a_folder(folder: Path, data: "Data", run: Run) -> Encoder:

@@ -1,6 +1,7 @@
 """`datapruner embed`, and `score --embedding`: end to end on the digits, killed, and refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from safetensors.torch import save_file
 
 import datapruner as dp
 from datapruner import embedded
+from datapruner.checkpoint import weights_hash
 from datapruner.cli import main
 from datapruner.embedded import embed_to, load_embedding
 from datapruner.encoders import load_network
 from datapruner.given_rows import read_rows
+from datapruner.models import make_model
 
 LENET = ("--model", "lenet", "--epochs", "1", "--batch-size", "256")
 
@@ -96,6 +99,27 @@ def test_torchvision_sees_pictures_as_on_imagenet(tmp_path):
     encoder = load_network(f"torchvision:shufflenet_v2_x0_5@{tmp_path / 'w.pt'}", data)
     assert encoder.about["transform"]["normalise"][0] == [0.485, 0.456, 0.406]
     assert embed_to(data, encoder, tmp_path / "e")["d"] == 1024
+
+
+def test_a_classifier_is_found_by_its_place_not_by_its_name(digits, tmp_path, monkeypatch):
+    """safetensors sorts by name, where torch.save keeps the order of the network."""
+    (tmp_path / "named_nets.py").write_text(
+        "from collections import OrderedDict\n"
+        "from torch import nn\n"
+        "def deep(num_classes):\n"
+        "    parts = dict(flat=nn.Flatten(), last=nn.Linear(64, 5), act=nn.ReLU(),\n"
+        "                 head=nn.Linear(5, num_classes))\n"
+        "    return nn.Sequential(OrderedDict(parts))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    deep = make_model("named_nets:deep", 7, digits.shape)
+    save_file(deep.state_dict(), "w.safetensors")
+    torch.save(deep.state_dict(), "w.pt")
+    for file in ("w.safetensors", "w.pt"):
+        encoder = load_network(f"named_nets:deep@{file}", digits)
+        assert encoder.classes == 7
+        assert encoder.about["weights"] == weights_hash(deep)
 
 
 def test_a_recorded_run(digits, tmp_path):
