@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 
 from datapruner.data import open_data
 from datapruner.errors import PrunerError, UsageError
@@ -54,12 +61,45 @@ def test_labels_that_are_kept_beside_are_taken(name, kind):
     rows = Rows(pictures(), classes=["even", "odd"], **{name: kind([0, 1, 0])})
     data = open_data(rows, "test")
     assert (data.labels.tolist(), data.classes, data.split) == ([0, 1, 0], ("even", "odd"), "test")
-    assert rows.asked == 1
+    assert rows.asked == 2  # a row of each label
 
 
 @pytest.mark.parametrize("targets", [[5, 6, 5], [0, 1], ["a", "b", "a"]])
 def test_labels_beside_that_the_rows_contradict_are_not_taken(targets):
     assert open_data(Rows(pictures(), targets=targets)).labels.tolist() == [0, 1, 0]
+
+
+def test_labels_that_a_transform_changes_are_those_of_the_rows():
+    """The first label often stays, as 0 does where classes are merged."""
+
+    class Merged(Rows):
+        def __getitem__(self, i):
+            x, y = super().__getitem__(i)
+            return x, y // 2
+
+    rows = [(torch.zeros(1), i // 3) for i in range(900)]
+    merged = Merged(rows, targets=[y for _, y in rows])
+    assert open_data(merged).labels.tolist() == [y // 2 for _, y in rows]
+    assert open_data(Subset(merged, range(6))).labels.tolist() == [0] * 6
+    kept = Rows(rows, targets=[y for _, y in rows])
+    assert open_data(kept).num_classes == 300
+    assert kept.asked <= 101
+
+
+def test_a_row_that_cannot_be_read_leaves_kept_labels_as_they_are():
+    class Broken(Rows):
+        def __getitem__(self, i):
+            if i == 1:
+                raise OSError("disk on fire")
+            return self.rows[i]
+
+    assert open_data(Broken(pictures(), targets=[0, 1, 0])).labels.tolist() == [0, 1, 0]
+
+
+def test_lists_of_labels_below_a_subset_are_named():
+    rows = [(torch.zeros(1), [0]), (torch.zeros(1), [0, 1])]
+    with pytest.raises(PrunerError, match="one whole number each"):
+        open_data(Subset(Rows(rows, targets=[y for _, y in rows]), [0, 1]))
 
 
 def test_a_subset_has_the_labels_of_its_rows():
@@ -102,6 +142,26 @@ def test_fingerprint_follows_labels_and_kept_content():
     assert open_data(Rows(pictures(4), data=np.zeros((3, 2)))).fingerprint != base
     named = [open_data(Rows(pictures(), samples=[(f"{r}/a/1.png", 0)])) for r in ("x", "y")]
     assert named[0].fingerprint == named[1].fingerprint != base
+
+
+@pytest.mark.parametrize(
+    "part", [lambda data: Subset(data, [2, 0]), lambda data: ConcatDataset([data, data])]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fingerprint_follows_tensors_below_parts_and_joins(part, dtype):
+    def fingerprint(x):
+        return open_data(part(TensorDataset(x.to(dtype), torch.tensor([0, 1, 0])))).fingerprint
+
+    assert fingerprint(torch.zeros(3, 2)) == fingerprint(torch.zeros(3, 2))
+    assert fingerprint(torch.zeros(3, 2)) != fingerprint(torch.ones(3, 2))
+
+
+def test_fingerprint_follows_where_joined_data_end():
+    def fingerprint(first, second):
+        joined = [Rows(pictures(n), data=np.zeros((n, 2))) for n in (first, second)]
+        return open_data(ConcatDataset(joined)).fingerprint
+
+    assert fingerprint(2, 4) != fingerprint(4, 2)
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset, TensorDataset
 
 from ..data import Data, How
 from ..errors import PrunerError, UsageError
 from .arrays import as_rows, in_memory
 from .checks import checked_labels, class_names, content_hash
 
+LOOKED_AT = 100  # rows whose labels are compared with those that are kept beside them
+
 
 def open_dataset(dataset: Any, split: str, how: How) -> Data:
     """Open a map-style Dataset of (x, y); its transforms stay as they are.
 
-    Labels come from `.targets` or `.labels` (also below a Subset) where they agree with the rows,
-    else from going through it once. A TensorDataset of (x, y) is taken into memory. Pictures are
+    Labels come from `.targets` or `.labels` (also below a Subset) where they agree with the first
+    row of each label (of a hundred, where there are more), else from going through it once: a
+    `target_transform` may give others. A TensorDataset of (x, y) is taken into memory. Pictures are
     PIL pictures or arrays of shape (C, H, W) with C 1 or 3. All rows count as readable: what to do
     about a picture that does not decode is the Dataset's own business.
 
@@ -40,7 +43,7 @@ def open_dataset(dataset: Any, split: str, how: How) -> Data:
         raise PrunerError(f"{name}: holds no examples; check how it was made")
     first = _row(dataset, 0, name)
     values = stored_labels(dataset)
-    if values is None or len(values) != n or not _same(values[0], first[1]):
+    if values is None or len(values) != n or not _agree(values, dataset, first[1], name):
         values = list(_go_through(dataset, n, name, how))
     names = _class_names(dataset)
     labels = checked_labels(_numbers(values, name), name, names)
@@ -70,6 +73,25 @@ def _go_through(dataset: Any, n: int, name: str, how: How) -> Iterator[Any]:
         yield _row(dataset, i, name)[1]
     if how.progress is not None:
         how.progress("reading labels", n, n)
+
+
+def _agree(values: Any, dataset: Any, first: Any, name: str) -> bool:
+    """Tell whether stored labels are what rows give, of which the first is known."""
+    if not _same(values[0], first):
+        return False
+    try:
+        kept = _numbers(values, name)
+        rows = np.unique(kept, return_index=True)[1] if np.ndim(kept) == 1 else np.zeros(1, int)
+    except (PrunerError, TypeError):  # no labels, which the caller says
+        return True
+    for i in rows[:: -(-len(rows) // LOOKED_AT)].tolist():
+        try:
+            given = first if i == 0 else _row(dataset, i, name)[1]
+        except PrunerError:  # a picture that does not decode says nothing of labels
+            continue
+        if not _same(values[i], given):
+            return False
+    return True
 
 
 def _same(stored: Any, given: Any) -> bool:
@@ -129,9 +151,10 @@ def stored_labels(dataset: Any) -> Any:
     """
     if isinstance(dataset, Subset):
         inner = stored_labels(dataset.dataset)
-        if inner is None:
+        try:
+            return None if inner is None else np.asarray(inner)[np.asarray(dataset.indices)]
+        except (TypeError, ValueError):  # lists of different lengths, or on a GPU: ask the rows
             return None
-        return np.asarray(inner)[np.asarray(dataset.indices)]
     if isinstance(dataset, TensorDataset) and len(dataset.tensors) == 2:
         return dataset.tensors[1]
     for name in ("targets", "labels"):
@@ -155,6 +178,12 @@ def _content(dataset: Any) -> list[Any]:
     """Return what of a Dataset's content can be had without running its transforms."""
     if isinstance(dataset, Subset):
         return [np.asarray(dataset.indices), *_content(dataset.dataset)]
+    if isinstance(dataset, ConcatDataset):
+        ends = np.array(dataset.cumulative_sizes)
+        return [ends, *(content for part in dataset.datasets for content in _content(part))]
+    if isinstance(dataset, TensorDataset):
+        tensors = (t.detach().cpu() for t in dataset.tensors)
+        return [t.float() if t.dtype == torch.bfloat16 else t for t in tensors]
     values = getattr(dataset, "data", None)
     if isinstance(values, (Tensor, np.ndarray)) and np.asarray(values).dtype.kind in "iufb":
         return [values]
