@@ -176,6 +176,15 @@ def test_classes_count_over_both_splits_when_there_are_no_names(tmp_path):
     assert open_data(tmp_path, "test").num_classes == open_data(tmp_path).num_classes == 5
 
 
+@pytest.mark.parametrize("columns", [("image", "label"), ("image", "other")])
+def test_a_test_split_without_labels_does_not_bar_the_training_split(tmp_path, columns):
+    write(tmp_path / "train.parquet", [encoded(0)] * 2, [0, 4])
+    write(tmp_path / "test.parquet", [encoded(0)] * 2, [-1, -1], columns=columns)
+    assert open_data(tmp_path).num_classes == 5
+    with pytest.raises(PrunerError, match="label -1 in row 0|no column of labels"):
+        open_data(tmp_path, "test")
+
+
 def test_other_columns_of_the_hub_are_known(tmp_path):
     path = write(tmp_path / "a.parquet", [encoded(0)] * 2, [0, 1], columns=("img", "fine_label"))
     assert open_data(path).n == 2
@@ -225,8 +234,9 @@ class TestSplits:
         assert find_shards(train, "test") == [test]
         assert open_data(train).name == tmp_path.name
 
-    def test_a_missing_shard_is_named(self, tmp_path):
-        write(tmp_path / "train-00001-of-00003.parquet", [encoded(0)], [0])
+    @pytest.mark.parametrize("end", ["", "-54b1f3c0a2d9e871"])  # as the hub named them in 2023
+    def test_a_missing_shard_is_named(self, tmp_path, end):
+        write(tmp_path / f"train-00001-of-00003{end}.parquet", [encoded(0)], [0])
         with pytest.raises(PrunerError, match="1 of 3 shards named like train-00001-of-00003"):
             open_data(tmp_path)
 

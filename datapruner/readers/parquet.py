@@ -197,14 +197,18 @@ def open_parquet(path: Path, split: str, how: How) -> Data:
 
 
 def _labels_of_both(path: Path, split: str, pictures: ParquetPictures) -> Tensor:
-    """Return the labels of both splits, where only they tell how many classes there are."""
+    """Return the labels of both splits, where only they tell how many classes there are.
+
+    Another split that is not there or cannot be opened, such as a test split without labels, counts
+    for nothing: it is named when it is asked for.
+    """
     if pictures.names is not None:
         return pictures.labels
     try:
         shards = find_shards(path, "test" if split == "train" else "train")
+        others = [table.labels(None) for table in map(_Columns, shards) if table.rows]
     except PrunerError:
         return pictures.labels
-    others = [table.labels(None) for table in map(_Columns, shards) if table.rows]
     return torch.cat([pictures.labels, *others])
 
 

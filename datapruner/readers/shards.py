@@ -73,8 +73,11 @@ def _split_of(stem: str) -> str | None:
 
 
 def _whole(shards: list[Path]) -> list[Path]:
-    """Return the shards if none is missing of those that their names count, `-of-00005`."""
-    if counted := re.search(r"-of-(\d+)$", shards[0].stem):
+    """Return the shards if none is missing of those that their names count, `-of-00005`.
+
+    The hub put a hash behind the count for some years.
+    """
+    if counted := re.search(r"-of-(\d+)(-[0-9a-f]+)?$", shards[0].stem):
         expected = int(counted[1])
         if len(shards) != expected:
             raise PrunerError(
