@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .errors import UsageError, suggest
+from .errors import PrunerError, UsageError, suggest
 from .loaders import Batch
 from .observed import Observed
 from .samplers import Draw
@@ -44,6 +44,7 @@ class ByScore:
 
     Raises:
         UsageError: a value outside its range, or a scorer that needs something else.
+        PrunerError: at the end of an epoch, a score that is not finite.
 
     Example:
         >>> from datapruner import Batch
@@ -90,7 +91,9 @@ class ByScore:
         self._n = self._k = 0
 
     def __repr__(self) -> str:
-        name = self.scorer if isinstance(self.scorer, str) else self.scorer.__name__
+        name = self.scorer
+        if not isinstance(name, str):
+            name = getattr(name, "__name__", type(name).__name__)
         return f"ByScore({self.fraction:g}, {name!r}, how={self.how!r})"
 
     def bind(
@@ -176,7 +179,7 @@ class ByScore:
         if self._scores is None or (epoch + 1) % self.every == 0:
             known = self._rows[:, :, self._bound]
             if not bool(known[0, 0].isnan().any()):
-                self._scores = self._score(*known).to(torch.float32)
+                self._scores = self._usable(self._score(*known))
 
     def size(self, epoch: int) -> int:
         """Return how many examples an epoch draws: always the same."""
@@ -200,6 +203,17 @@ class ByScore:
         self._rows = state["rows"].to("cpu", torch.float32, copy=True)
         self._scores = state["scores"].clone() if len(state["scores"]) else None
         self._observed.load_state_dict(state)
+
+    def _usable(self, scores: Tensor) -> Tensor:
+        """Return scores as float32, or say which is none: NaN would be taken for the highest."""
+        bad = (~scores.isfinite()).nonzero().flatten()
+        if len(bad):
+            raise PrunerError(
+                f"scorer {self.scorer!r} gave {scores[bad[0]]:g} to example "
+                f"{int(self._bound[bad[0]])} ({len(bad):,} in all are not finite); have it give "
+                "finite numbers"
+            )
+        return scores.to(torch.float32)
 
     @property
     def _bound(self) -> Tensor:
@@ -228,9 +242,15 @@ def _scorer(
             f"{', '.join(SOURCES)} of each example's last visits"
         )
     try:
-        score(*(torch.zeros(visits, 2) for _ in needs))
+        tried = score(*(torch.zeros(visits, 2) for _ in needs))
     except ValueError as error:
         raise UsageError(f"scorer {scorer!r} with visits={visits}: {error}") from None
+    if not isinstance(tried, Tensor) or tried.shape != (2,):
+        given = tuple(tried.shape) if isinstance(tried, Tensor) else type(tried).__name__
+        raise UsageError(
+            f"scorer {scorer!r} gives {given} for ({visits}, 2) rows; it has to give a tensor of "
+            "one number for each of the 2 examples"
+        )
     return score, needs
 
 

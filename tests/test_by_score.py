@@ -1,5 +1,6 @@
 """Samplers that score as they go: what they choose, with what chances, in our loop and resumed."""
 
+import functools
 from collections import Counter
 
 import pytest
@@ -209,6 +210,8 @@ def test_hard_examples_are_chosen_in_fit():
         ({"scorer": "tdds"}, "needs shift"),
         ({"scorer": lambda: None}, "needs nothing"),
         ({"scorer": "dyn_unc"}, "visits=1"),
+        ({"scorer": lambda loss: loss.sum()}, r"gives \(\) for \(1, 2\) rows"),
+        ({"scorer": lambda loss: loss[-1].tolist()}, "gives list for"),
     ],
 )
 def test_what_cannot_be_is_refused(options, words):
@@ -228,3 +231,14 @@ def test_errors_say_what_to_do():
     state = ByScore(0.5, "loss").bind(4).state_dict()
     with pytest.raises(dp.UsageError, match="the data have 5"):
         ByScore(0.5, "loss").bind(5).load_state_dict(state)
+
+
+def test_scores_that_are_none_are_named():
+    """NaN counts as the highest in a tensor."""
+    sampler = ByScore(1.0, lambda loss: loss[-1].log(), "top").bind(4)
+    with pytest.raises(dp.PrunerError, match=r"gave -inf to example 2 \(2 in all"):
+        tell(sampler, 0, [1.0, 2.0, 0.0, -1.0])
+
+
+def test_a_scorer_without_a_name_is_shown():
+    assert "partial" in repr(ByScore(0.5, functools.partial(lambda loss: loss[-1])))
