@@ -143,8 +143,13 @@ class RS2(Deaf):
 
 def _by_class(everyone: Tensor, labels: Any, n: int) -> list[Tensor]:
     """Return the members of each class that has any, classes and members ascending."""
-    labels = torch.as_tensor(labels).cpu()
+    try:
+        labels = torch.as_tensor(labels).cpu()
+    except (TypeError, ValueError) as error:  # words, or rows of different lengths
+        raise UsageError(f"labels must be (n,) numbers ({error}); number the classes") from None
     if labels.shape != (n,):
         raise UsageError(f"labels have shape {tuple(labels.shape)}, expected ({n},)")
+    if not bool(labels.isfinite().all()):
+        raise UsageError("labels must be finite: what is NaN is of no class; number the classes")
     own, places = labels[everyone].sort(stable=True)
     return list(everyone[places].split(own.unique_consecutive(return_counts=True)[1].tolist()))

@@ -166,7 +166,10 @@ class Fixed(Deaf):
 
 def _places(indices: Any, n: int) -> Tensor:
     """Return indices as (k,) int64, or say what is wrong with them."""
-    chosen = torch.as_tensor(indices)
+    try:
+        chosen = torch.as_tensor(indices)
+    except (TypeError, ValueError) as error:  # words, or rows of different lengths
+        raise UsageError(f"indices must be (k,) whole numbers ({error})") from None
     if chosen.numel() == 0:
         raise UsageError("no indices to train on; keep at least one example")
     if chosen.dtype == torch.bool:

@@ -131,6 +131,8 @@ class PrunedLoader(Pruned):
             raise UsageError(f"rank {rank} is not below world {world}; give both")
         size = loader.batch_size
         dataset: Any = loader.dataset
+        if not hasattr(dataset, "__len__"):
+            raise UsageError(f"{type(dataset).__name__} has no __len__, so no indices; add one")
         bound = as_sampler(sampler, seed).bind(len(dataset), labels, None)
         cursor = Cursor(
             bound,

@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     IterableDataset,
     RandomSampler,
     SequentialSampler,
@@ -31,9 +32,15 @@ class Stream(IterableDataset):
         return iter(range(N))
 
 
+class Endless(Dataset):
+    def __getitem__(self, i):
+        return i
+
+
 DATA = torch.arange(N)
 REFUSED = {
     "IterableDataset.*give the DataLoader a map-style dataset": DataLoader(Stream()),
+    "Endless has no __len__": DataLoader(Endless()),
     r"batch sampler of its own \(BatchSampler\); build it with batch_size=": DataLoader(
         DATA, batch_sampler=BatchSampler(SequentialSampler(DATA), 4, False)
     ),

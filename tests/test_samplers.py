@@ -242,6 +242,11 @@ def test_what_does_not_fit_the_data_is_refused():
         RS2(0.5, stratified=True).bind(10)
     with pytest.raises(UsageError, match=r"labels have shape \(9,\), expected \(10,\)"):
         RS2(0.5, stratified=True).bind(10, torch.zeros(9))
+    for labels in (["cat", "dog"], np.array(["cat", "dog"]), [[0], [0, 1]]):
+        with pytest.raises(UsageError, match=r"labels must be \(n,\) numbers .*number the classes"):
+            RS2(0.5, stratified=True).bind(2, labels)
+    with pytest.raises(UsageError, match="labels must be finite"):
+        RS2(0.5, stratified=True).bind(2, torch.tensor([0.0, torch.nan]))
     for sampler in (RS2(0.5), Fixed()):
         with pytest.raises(UsageError, match="not bound"):
             sampler.draw(0)

@@ -95,6 +95,8 @@ def test_binding_again_changes_nothing():
         ({"indices": [1, 2, 1]}, "an index is repeated"),
         ({"indices": [0.9, 0.1]}, "whole numbers.*keep"),
         ({"indices": torch.ones(10, dtype=torch.bool)}, "not a mask"),
+        ({"indices": ["a.png", "b.png"]}, "whole numbers.*str"),
+        ({"indices": [[1], [2, 3]]}, r"must be \(k,\) whole numbers"),
         ({"indices": [[1, 2]]}, r"whole numbers, got \(1, 2\)"),
         ({"indices": [1, 2], "weights": torch.ones(3)}, r"weights of shape \(3,\) for 2 indices"),
         ({"indices": [1, 2], "weights": torch.tensor([1.0, -1])}, "finite and not negative"),
