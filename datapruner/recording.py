@@ -73,7 +73,7 @@ def record(
     Raises:
         Refused: the folder holds a record of other data or settings, or without the weights of
             an epoch in `checkpoints`.
-        UsageError: `clean_epochs` that the run does not reach.
+        UsageError: `clean_epochs` or `checkpoints` that the run does not reach.
 
     Example:
         >>> import datapruner as dp
@@ -124,6 +124,7 @@ def _record_one(
         return _read(path, run_id, checkpoints)
     model = network(run, data, loader)
     cleaned = clean_epochs(run, sampler, loader)
+    _refuse_late("checkpoints", checkpoints, run, _epochs(run, sampler, loader))
     recorder = Recorder(
         data.n,
         path,
@@ -166,13 +167,23 @@ def clean_epochs(run: Run, sampler: Sampler, loader: Loader) -> tuple[int, ...]:
     Raises:
         UsageError: the run's budget in steps ends before one of its `clean_epochs`.
     """
-    epochs = run.epochs
-    if run.steps:  # an epoch's size is taken from the first
-        order, _ = sampler.bind(len(loader.labels), loader.labels, loader.readable).draw(0)
-        epochs = -(-run.steps // -(-len(order) // loader.batch_size))
-    if late := [e for e in run.clean_epochs if e >= epochs]:
-        raise UsageError(f"clean_epochs {late}: {run.steps} steps are only {epochs} epochs here")
+    epochs = _epochs(run, sampler, loader)
+    _refuse_late("clean_epochs", run.clean_epochs, run, epochs)
     return tuple(sorted(set(run.clean_epochs))) or (max(min(3, epochs), round(epochs / 10)) - 1,)
+
+
+def _epochs(run: Run, sampler: Sampler, loader: Loader) -> int:
+    """Return how many epochs the run has; of a budget in steps their size is that of the first."""
+    if not run.steps:
+        return run.epochs
+    order, _ = sampler.bind(len(loader.labels), loader.labels, loader.readable).draw(0)
+    return -(-run.steps // -(-len(order) // loader.batch_size))
+
+
+def _refuse_late(what: str, wanted: Sequence[int], run: Run, epochs: int) -> None:
+    if late := [e for e in wanted if not 0 <= e < epochs]:
+        has = f"{run.steps} steps are" if run.steps else "there are"
+        raise UsageError(f"{what} {late}: {has} only {epochs} epochs here, 0 is the first")
 
 
 def _read(path: Path, run_id: str, checkpoints: Sequence[int]) -> Record:
@@ -238,5 +249,13 @@ class _Listening:
         self.recorder.save_state()
 
     def resume(self, epoch: int) -> None:
-        """Go on before `epoch`."""
+        """Go on before `epoch`; what can no longer be kept is refused before any training."""
+        folder = self.recorder.folder
+        wanted = sorted(e for e in self.checkpoints if e < epoch)
+        if past := [e for e in wanted if not (folder / f"weights-{e}.safetensors").exists()]:
+            raise Refused(
+                f"{folder}: {epoch} epochs are done, and the weights after epochs "
+                f"{', '.join(map(str, past))} were not kept; leave what reads them for another "
+                "--out, or remove the folder to train again"
+            )
         self.recorder.resume(epoch, [e for e in self.clean_epochs if e < epoch])

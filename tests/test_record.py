@@ -112,6 +112,13 @@ def test_a_clean_epoch_that_the_steps_do_not_reach_is_refused_before_training(di
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("run", [{"epochs": 2}, {"steps": 13}])
+def test_weights_of_an_epoch_that_never_comes_are_refused_before_training(digits, tmp_path, run):
+    with pytest.raises(UsageError, match=r"checkpoints \[2\]: .* only 2 epochs here"):
+        dp.record(digits, Run(model="mlp", **run), tmp_path / "r", checkpoints=[0, 2])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_several_seeds_are_several_runs(digits, tmp_path, whole):
     run = Run(model="mlp", epochs=2, lr=0.05, seed=4)
     first, second = dp.record(digits, run, tmp_path, seeds=2)

@@ -133,6 +133,24 @@ def test_other_settings_do_not_go_on_from_a_killed_record(digits, tmp_path):
         dp.record(digits, Run(model="lenet", epochs=4), tmp_path / "r")
 
 
+def test_weights_that_a_killed_record_did_not_keep_are_refused_before_it_goes_on(digits, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        options = in_the_middle_of(3)(patch)
+        with pytest.raises(KeyboardInterrupt):
+            dp.record(digits, RUN, tmp_path / "r", **options)
+    epochs: list[str] = []
+    with pytest.raises(Refused, match=r"2 epochs are done, and the weights after epochs 1 were"):
+        dp.record(
+            digits,
+            RUN,
+            tmp_path / "r",
+            checkpoints=[0, 1, 2],
+            progress=lambda *a: epochs.append(a[0]),
+        )
+    assert not epochs
+    assert dp.record(digits, RUN, tmp_path / "r", checkpoints=[0, 2]).checkpoints == (0, 2)
+
+
 @pytest.mark.parametrize(
     "run",
     [
