@@ -115,9 +115,9 @@ class Recorder:
         about = {"seed": 0, "fingerprint": "", "run": "", "unreadable": []} | self.about
         about |= {"n": self.n, "epochs": self._epoch, "num_classes": self._num_classes}
         write_json(self.folder / "record.json", about | {"clean_epochs": self.clean_epochs})
-        for left in self.folder.glob("going-on-*"):
-            left.unlink()
         self.folder.replace(self.path)
+        for left in self.path.glob("going-on-*"):  # only now: a process killed before goes on
+            left.unlink()
         record = Record(self.path)
         self._remove.detach()
         weakref.finalize(record, _remove, self._temporary)

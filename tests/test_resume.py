@@ -80,6 +80,17 @@ def in_the_middle_of(epoch: int) -> Kill:
     return lambda patch: {"progress": progress}
 
 
+def as_the_folder_gets_its_name(patch: pytest.MonkeyPatch) -> None:
+    plain = Path.replace
+
+    def broken(path: Path, target: Path) -> Path:
+        if path.name == "record.partial":
+            raise KeyboardInterrupt
+        return plain(path, target)
+
+    patch.setattr(Path, "replace", broken)
+
+
 POINTS = {
     "middle of epoch 1": in_the_middle_of(1),
     "middle of epoch 2": in_the_middle_of(2),
@@ -94,6 +105,7 @@ POINTS = {
     "after the last checkpoint": interrupt_call(engine, "save_checkpoint", 3, after=True),
     "between the headers": interrupt_call(Rows, "finish", 2),
     "before the folder has its name": interrupt_call(Rows, "finish", 2, after=True),
+    "as the folder gets its name": as_the_folder_gets_its_name,
 }
 
 
