@@ -15,7 +15,8 @@ def prune_for(accelerator: Any, loader: Any, sampler: Any, *, labels: Tensor | N
     is not to be prepared (`prepare` hands it back as it is), so batches stay on the CPU: move them
     with `accelerate.utils.send_to_device(batch, accelerator.device)`. A schedule takes
     `datapruner.steps(..., world=accelerator.num_processes)` steps, and is not to be prepared
-    either: a prepared one steps once for every process.
+    either: a prepared one steps once for every process. `accelerator.accumulate` does not see where
+    an epoch of it ends: batches that do not fill a step join the first ones of the next epoch.
 
     Args:
         accelerator: an `accelerate.Accelerator`.
