@@ -56,8 +56,8 @@ class Cursor:
     def set_epoch(self, epoch: int) -> None:
         """Make the next pass this epoch; without it each pass is the epoch after the last.
 
-        Ends the pass under way. After `load_state_dict` in the middle of an epoch, setting that
-        same epoch, as many loops do at the start of each, still gives what was left of it.
+        Ends the pass under way, or the epoch that `load_state_dict` left off in. Setting that same
+        epoch, as many loops do at the start of each, still gives what was left of it.
 
         Raises:
             UsageError: the epoch is negative.
@@ -66,6 +66,8 @@ class Cursor:
             raise UsageError(f"epoch {epoch} is negative; the first is 0")
         self.end()
         if epoch != self._next:
+            if self._skip:  # the rest of that epoch is not wanted; what was observed in it counts
+                self.sampler.end_epoch(self._next)
             self._next, self._skip = int(epoch), 0
 
     def share(self, epoch: int) -> Tensor:

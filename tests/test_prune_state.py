@@ -216,6 +216,25 @@ def test_a_listening_sampler_goes_on_as_if_never_stopped():
     assert len(whole) > 5
 
 
+@pytest.mark.parametrize("stop", [2, 5])
+def test_what_was_observed_counts_where_the_rest_of_an_epoch_is_not_wanted(stop):
+    """Trainers that save after the last batch of an epoch go on with the next."""
+
+    def train(loader, stop):
+        for _, batch in zip(range(stop), loader, strict=False):
+            loader.observe((batch % 7).float())
+        return loader.state_dict()
+
+    whole = dp.prune(loader_of(), dp.InfoBatch(epochs=9))
+    state = train(whole, stop)
+    whole.set_epoch(1)
+    resumed = dp.prune(loader_of(), dp.InfoBatch(epochs=9))
+    resumed.load_state_dict(state)
+    resumed.set_epoch(1)
+    assert seen(resumed) == seen(whole)
+    assert resumed.bound.saved == whole.bound.saved
+
+
 # listening
 
 
