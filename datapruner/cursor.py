@@ -83,6 +83,10 @@ class Cursor:
             size = len(order) // self.world
             order = order[self.rank :: self.world]
             order = order if self.ragged else order[:size]
+        return self._batches_of(order, epoch)
+
+    def _batches_of(self, order: Tensor, epoch: int) -> Tensor:
+        """Return a share without what drop_last leaves out; nothing left is a UsageError."""
         if self.drop_last:
             order = order[: len(order) // self.batch_size * self.batch_size]
         if not len(order):

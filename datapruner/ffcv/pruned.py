@@ -83,9 +83,10 @@ class PrunedLoader(Pruned):
         before = None if self._running is None else self._running()
         if before is not None:
             before.close()
-        after = self._pass(self._cursor.begin(), self._cursor.epoch)
+        parts = self._cursor.begin()
+        after = self._pass(parts, self._cursor.epoch)
         self._running = ref(after)
-        return after
+        return _to_the_end(after, len(parts))
 
     def _pass(self, parts: list[Tensor], epoch: int) -> Generator[Any]:
         from .epochs import run
@@ -101,7 +102,20 @@ class PrunedLoader(Pruned):
         """Have FFCV compile in the background, such as for validation while training begins."""
         from .epochs import warm_up
 
-        warm_up(self.original, int(self._cursor.share(0)[0]))
+        warm_up(self.original, int(self._cursor.sampler.draw(0)[0][0]))
+
+
+def _to_the_end(batches: Iterator[Any], count: int) -> Iterator[Any]:
+    """Give the batches of a pass; say so where a later pass has closed it."""
+    given = 0
+    for batch in batches:
+        given += 1
+        yield batch
+    if given < count:
+        raise UsageError(
+            "a later pass over this loader has ended this one; finish or leave a pass before the "
+            "next begins"
+        )
 
 
 class _FFCVCursor(Cursor):
@@ -125,25 +139,16 @@ class _FFCVCursor(Cursor):
         """Return the order of this process in an epoch, (m,) int64.
 
         Raises:
-            UsageError: the loader drops what does not fill a batch, and that is all there is.
+            UsageError: nothing is left for it.
         """
         if self._page is None:
-            order = super().share(epoch)
-        else:
-            drawn, self._weight = self.sampler.draw(epoch)
-            if not self.ragged:
-                drawn = drawn[: len(drawn) // self.world * self.world]
-            seed = seed_for(getattr(self.sampler, "seed", 0), "pages", epoch)
-            order = by_page(drawn, self._page, self._open_pages, seed)
-            order = order.tensor_split(self.world)[self.rank]  # few pages for each process
-            if self.drop_last:
-                order = order[: len(order) // self.batch_size * self.batch_size]
-        if self.drop_last and not len(order):
-            raise UsageError(
-                f"epoch {epoch} draws less than one batch of {self.batch_size} rows, and "
-                "the loader has drop_last=True; give drop_last=False or a smaller batch_size"
-            )
-        return order
+            return super().share(epoch)
+        drawn, self._weight = self.sampler.draw(epoch)
+        if not self.ragged:
+            drawn = drawn[: len(drawn) // self.world * self.world]
+        seed = seed_for(getattr(self.sampler, "seed", 0), "pages", epoch)
+        order = by_page(drawn, self._page, self._open_pages, seed)
+        return self._batches_of(order.tensor_split(self.world)[self.rank], epoch)  # few pages each
 
 
 def _kind(traversal_order: Any) -> str:
