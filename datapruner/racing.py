@@ -66,10 +66,12 @@ class Race:
                 raise UsageError(f"fraction must be above 0 and at most 1, not {fraction}")
         if self.run.sampler is not None:
             raise UsageError("the run of a race has no sampler; its arms have")
-        names = [name for name, _ in self.kept]
-        for what, given in (("share", self.fractions), ("scorer", self.scorers), ("arm", names)):
-            for one in given:
-                if given.count(one) > 1:  # its runs would count twice in one arm
+        arms = tuple(name for name, _ in self.kept)
+        given: dict[str, tuple[object, ...]]
+        given = {"share": self.fractions, "scorer": self.scorers, "arm": arms}
+        for what, every in given.items():
+            for one in every:
+                if every.count(one) > 1:  # its runs would count twice in one arm
                     raise UsageError(f"{what} {one!r} is given twice; give it once, or rename one")
         for name in self.scorers:
             if name not in SCORERS:
