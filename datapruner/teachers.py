@@ -73,7 +73,8 @@ class NetworkTeacher:
         """Try one batch; return what runs the network on others.
 
         Raises:
-            Refused: it cannot take the example, or has fewer classes than there are labels.
+            Refused: it cannot take the example, gives no logits, or has fewer classes than there
+                are labels.
         """
         place_model(self.model, self.device)
         first = first_batch(loader)
@@ -85,6 +86,8 @@ class NetworkTeacher:
                 f"({str(error).splitlines()[0]}); take a teacher made for these"
             ) from error
         refuse_classes(self.name, logits, loader.labels)
+        if not bool(logits.isfinite().all()):
+            raise Refused(f"{self.name}: gives logits that are not finite; its weights are spoiled")
         return self
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -94,8 +97,13 @@ class NetworkTeacher:
             torch.no_grad(),
             torch.autocast(self.device.type, enabled=False),
         ):
-            logits: Tensor = self.model(placed(batch.x, self.device)).float()
-        return logits
+            logits = self.model(placed(batch.x, self.device))
+        if not isinstance(logits, Tensor):
+            raise Refused(
+                f"{self.name}: gives a {type(logits).__name__}, not a row of logits an example; "
+                "wrap it in a module that returns the logits alone"
+            )
+        return logits.float()
 
 
 class Ensemble:

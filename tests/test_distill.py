@@ -258,6 +258,18 @@ def test_what_is_no_teacher_is_refused(given):
         dp.Distill(given)
 
 
+class _Output(nn.Module):
+    """Gives what many libraries' classifiers give."""
+
+    def forward(self, x):
+        return {"logits": x.flatten(1)[:, :10]}
+
+
+class _Spoiled(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :10] * float("nan")
+
+
 def test_teachers_that_do_not_fit_are_refused_before_the_first_step(digits, loader, teacher):
     narrow = nn.Sequential(nn.Flatten(), nn.Linear(64, 7))
     wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 12))
@@ -265,6 +277,8 @@ def test_teachers_that_do_not_fit_are_refused_before_the_first_step(digits, load
         (narrow, Refused, "has 7 classes, the labels go up to 9"),
         (nn.Linear(5, 10), Refused, r"cannot take examples of shape \(1, 8, 8\)"),
         (nn.Flatten(2), Refused, "not a row of logits"),
+        (_Output(), Refused, "gives a dict, not a row of logits an example; wrap it"),
+        (_Spoiled(), Refused, "gives logits that are not finite; its weights are spoiled"),
         ([teacher, wide], Refused, "teachers of 10, 12 classes make no ensemble"),
         ([], UsageError, "an ensemble of no teacher"),
         (wide, UsageError, "gives 12 logits an example, the network 10"),
