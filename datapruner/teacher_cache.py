@@ -25,7 +25,8 @@ class CachedTeacher:
 
     With no stored views they are of the plain pictures, for a loader without augmentation. With K,
     the view of example i in epoch e is view e mod K: train on `teacher.loader(loader)`, which gives
-    just these; `train` does so itself.
+    just these; `train` does so itself. Criteria of weight masks read the plain pictures, of which
+    there are no logits then: they get those of the view that was shown last.
 
     Args:
         folder: with logits.npy and teacher.json.
