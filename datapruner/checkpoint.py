@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +67,24 @@ def load_weights(model: nn.Module, tensors: dict[str, Tensor], path: Path | str)
     """Give a network the weights that were read from `path`, in place.
 
     Raises:
-        Refused: they are another network's.
+        Refused: they are another network's; the weights stay as they were.
     """
+    own = model.state_dict()
+    fits = all(getattr(own.get(k), "shape", None) == t.shape for k, t in tensors.items())
     try:
+        if not fits or not own.keys() <= {*tensors, *_counters(own)}:
+            raise RuntimeError  # load_state_dict would load the others first
         model.load_state_dict(tensors)
     except RuntimeError:
         raise Refused(
             f"{path}: holds the weights of another network than this {type(model).__name__}; "
             "was its code changed?"
         ) from None
+
+
+def _counters(names: Iterable[str]) -> list[str]:
+    """Return what batch norms count by, which torch does without where it is missing."""
+    return [name for name in names if name.endswith("num_batches_tracked")]
 
 
 def save_checkpoint(
@@ -84,6 +94,7 @@ def save_checkpoint(
     states: dict[str, dict[str, Any]],
     history: History,
     run_id: str,
+    of: dict[str, Any],
 ) -> None:
     """Write everything that the next epoch depends on.
 
@@ -94,6 +105,7 @@ def save_checkpoint(
         states: by name (sampler, masks), what else goes on: tensors and JSON values.
         history: of the epochs done.
         run_id: what the file belongs to.
+        of: what else it belongs to, by name: JSON values.
     """
     names = {id(p): name for name, p in model.named_parameters()}
     momentum = {
@@ -112,23 +124,37 @@ def save_checkpoint(
     save_tensors(
         path,
         {"model": model.state_dict(), "momentum": momentum, **tensors},
-        {"run": run_id, "history": history.rows(), "states": plain},
+        {"run": run_id, "of": of, "history": history.rows(), "states": plain},
     )
 
 
 def load_checkpoint(
-    path: Path | str, model: nn.Module, optimizer: torch.optim.Optimizer, run_id: str
+    path: Path | str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    run_id: str,
+    of: dict[str, Any],
 ) -> tuple[History, dict[str, dict[str, Any]]]:
     """Restore model and optimizer in place; return the history and the other states by name.
 
     Raises:
-        Refused: the checkpoint is of another run.
+        Refused: the checkpoint is of another run, or not of what `save_checkpoint` was told.
+        PrunerError: the file is damaged, or holds weights alone.
     """
     sections, about = load_tensors(path)
+    if "states" not in about:
+        raise PrunerError(f"{path}: holds weights and no run to go on with; give another file")
     if about["run"] != run_id:
         raise Refused(
             f"{path}: holds another run ({about['run']}, not {run_id}); use another --out"
         )
+    there = about.get("of", {})
+    for name, here in of.items():
+        if there.get(name, here) != here:
+            raise Refused(
+                f"{path}: was written with another {name} ({there[name]}, here {here}); go on with "
+                "that one, or start anew with another file"
+            )
     load_weights(model, sections["model"], path)
     momentum = sections.get("momentum", {})
     for name, parameter in model.named_parameters():

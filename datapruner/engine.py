@@ -1,11 +1,13 @@
 """The one training loop."""
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +71,9 @@ def fit(
 
     Raises:
         PrunerError: the loss is no longer finite.
-        Refused: the checkpoint belongs to another run, or `start` to another network.
+        UsageError: the loss does not give one value a row.
+        Refused: the checkpoint belongs to another run, sampler, data or masks, or `start` to
+            another network.
 
     Example:
         >>> import datapruner as dp
@@ -96,11 +100,12 @@ def fit(
         masking = masks.attach(
             model, optimizer, loader=loader, sampler=sampler, loss=loss, run=run, device=device
         )
-    if begun and not begun < run.steps:
+    if begun and not 0 < begun < run.steps:
         raise UsageError(f"{begun} steps are done of {run.steps}; set steps to more than these")
     history, run_id = History(begun=begun), run_id or run.id()
+    of = {} if checkpoint is None else _belongs(loader, sampler, masking)
     if checkpoint is not None and Path(checkpoint).exists():
-        history, states = load_checkpoint(checkpoint, model, optimizer, run_id)
+        history, states = load_checkpoint(checkpoint, model, optimizer, run_id, of)
         sampler.load_state_dict(states["sampler"])
         if masking is not None:
             masking.load_state_dict(states["masks"])
@@ -136,12 +141,28 @@ def fit(
                 states = {"sampler": sampler.state_dict()}
                 if masking is not None:
                     states["masks"] = masking.state_dict()
-                save_checkpoint(checkpoint, model, optimizer, states, history, run_id)
+                save_checkpoint(checkpoint, model, optimizer, states, history, run_id, of)
     return history
 
 
 def _done(run: Run, history: History) -> bool:
     return history.steps >= run.steps if run.steps else len(history.epochs) >= run.epochs
+
+
+def _belongs(loader: Loader, sampler: Sampler, masking: Masking | None) -> dict[str, Any]:
+    """Return what a checkpoint goes on with and the run's id does not say: all is handed over."""
+    order, weight = sampler.draw(0)
+    first = hashlib.blake2b(order.cpu().numpy().tobytes(), digest_size=8)
+    if weight is not None:
+        first.update(weight.cpu().numpy().tobytes())
+    labels = hashlib.blake2b(loader.labels.cpu().numpy().tobytes(), digest_size=8)
+    return {
+        "labels": labels.hexdigest(),
+        "batch size": loader.batch_size,
+        "sampler": type(sampler).__name__,
+        "first epoch": first.hexdigest(),
+        "use of masks": "none" if masking is None else "some",
+    }
 
 
 class _Training:
@@ -235,6 +256,11 @@ class _Training:
         with _one_row(self.model) if len(index) == 1 < self.loader.batch_size else nullcontext():
             logits = self.forward(batch.x).float()
         losses = self.loss(logits, batch, progress)
+        if losses.shape != index.shape:
+            raise UsageError(
+                f"the loss gave shape {tuple(losses.shape)} for a batch of {len(index)}; it must "
+                'give one value for each row: compute it with reduction="none"'
+            )
         share = losses if weight is None else losses * weight[index].to(self.device)
         self.optimizer.zero_grad(set_to_none=True)
         share.mean().backward()

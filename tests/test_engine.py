@@ -3,6 +3,7 @@
 import math
 import random
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -240,3 +241,55 @@ def test_dropout_depends_on_the_seed_and_on_nothing_else(digits):
         made.append(weights(model))
     assert torch.equal(made[0], made[1])
     assert not torch.equal(made[0], made[2])
+
+
+def test_a_loss_that_is_a_mean_already_is_refused(digits):
+    """The weights of the examples would count for nothing."""
+    weighted = dp.Fixed(torch.arange(digits.n), torch.rand(digits.n))
+    model = dp.make_model("mlp", 10, digits.shape)
+    with pytest.raises(UsageError, match=r"the loss gave shape \(\) for a batch of 120.*reduction"):
+        dp.fit(
+            model,
+            dp.TensorLoader(digits),
+            weighted,
+            PLAIN,
+            loss=lambda logits, batch, progress: functional.cross_entropy(logits, batch.y),
+        )
+
+
+def test_a_start_that_does_not_fit_changes_nothing(digits):
+    model = dp.make_model("mlp", 10, digits.shape)
+    before = weights(model)
+    zero = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    for wrong in (zero | {"fc3.bias": torch.zeros(3)}, zero | {"fc4.bias": torch.zeros(3)}):
+        with pytest.raises(dp.Refused, match="start: holds the weights of another network"):
+            dp.fit(model, dp.TensorLoader(digits), None, PLAIN, start=wrong)
+    with pytest.raises(dp.Refused):
+        dp.fit(model, dp.TensorLoader(digits), None, PLAIN, start=dict(list(zero.items())[:-1]))
+    assert torch.equal(weights(model), before)
+
+
+def test_steps_done_before_are_a_number_of_them(digits):
+    model = dp.make_model("mlp", 10, digits.shape)
+    for begun in (-1, 10, 11):
+        with pytest.raises(UsageError, match=f"{begun} steps are done of 10"):
+            dp.fit(model, dp.TensorLoader(digits), None, Run(steps=10), begun=begun)
+
+
+def test_a_checkpoint_is_of_the_sampler_the_batches_and_the_labels_too(digits, tmp_path):
+    """None of them is in the id of a run, for they are handed over."""
+    file, first = tmp_path / "checkpoint.safetensors", dp.TensorLoader(digits)
+    other = replace(digits, labels=digits.labels.flip(0))
+    ways = {
+        "sampler": (first, dp.InfoBatch(2)),
+        "first epoch": (first, dp.Fixed(torch.arange(99))),
+        "batch size": (dp.TensorLoader(digits, 64), None),
+        "labels": (dp.TensorLoader(other), None),
+    }
+    dp.fit(dp.make_model("mlp", 10, digits.shape), first, None, PLAIN, checkpoint=file)
+    for name, (loader, sampler) in ways.items():
+        model = dp.make_model("mlp", 10, digits.shape)
+        before = weights(model)
+        with pytest.raises(dp.Refused, match=f"was written with another {name}"):
+            dp.fit(model, loader, sampler, PLAIN, checkpoint=file)
+        assert torch.equal(weights(model), before)

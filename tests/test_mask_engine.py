@@ -7,7 +7,7 @@ from torch import nn
 
 import datapruner as dp
 from datapruner import Refused, UsageError
-from datapruner.masks import CRITERIA, SCHEDULES
+from datapruner.masks import CRITERIA, SCHEDULES, GivenMasks, make_masks
 from datapruner.training import train
 
 
@@ -190,12 +190,39 @@ def test_what_cannot_be_is_refused_before_the_first_step(options, words, digits)
         weights.check(dp.make_model("mlp", digits.num_classes, digits.shape))
 
 
-def test_masks_of_another_pattern_are_not_taken_up(digits, tmp_path):
+OTHERS = {
+    "none": (None, "use of masks"),
+    "pattern": (dp.WeightPruning(0.1, pattern="row"), "pattern 'weight', here it is 'row'"),
+    "density": (dp.WeightPruning(0.5), "density 0.1, here it is 0.5"),
+    "soft": (dp.WeightPruning(0.1, schedule="soft"), "schedule 'cubic', here it is 'soft'"),
+    "learned": (dp.WeightPruning(0.1, "learned"), "criterion 'magnitude'"),
+    "movement": (dp.WeightPruning(0.1, "movement"), "criterion 'magnitude'"),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_run_does_not_go_on_with_other_masks(other, digits, tmp_path):
+    weights, words = OTHERS[other]
     file = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Killed):
         fitted(digits, dp.WeightPruning(0.1), checkpoint=file, observers=[Kill()], run_id="x")
-    with pytest.raises(Refused, match="fc1.weight"):
-        fitted(digits, dp.WeightPruning(0.1, pattern="row"), checkpoint=file, run_id="x")
+    with pytest.raises(Refused, match=words):
+        fitted(digits, weights, checkpoint=file, run_id="x")
+
+
+@pytest.mark.parametrize("others", ["seed", "fewer", "more"])
+def test_a_run_does_not_go_on_with_other_given_masks(others, digits, tmp_path):
+    model = dp.make_model("mlp", digits.num_classes, digits.shape)
+    masks, seed = ({**make_masks(model, density=0.1, criterion="random", seed=i)} for i in (0, 1))
+    few = {"fc1.weight": masks["fc1.weight"]}
+    first = few if others == "more" else masks
+    second = {"seed": seed, "fewer": few, "more": masks}[others]
+    file = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Killed):
+        fitted(digits, GivenMasks(first), checkpoint=file, observers=[Kill()])
+    with pytest.raises(Refused, match="not those that this run began with"):
+        fitted(digits, GivenMasks(second), checkpoint=file)
+    fitted(digits, GivenMasks(first), checkpoint=file)
 
 
 @pytest.mark.parametrize("name", ["grasp", "wanda", "lookahead", "obs"])

@@ -5,6 +5,7 @@ them; see `Held`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -129,7 +130,8 @@ class Pruning:
     def state_dict(self) -> dict[str, Any]:
         """Return tensors and JSON values that suffice to go on."""
         kept = {f"kept.{g.name}": k for g, k in zip(self.groups, self.kept, strict=True)}
-        return {"tick": self.tick, **kept, **{f"sum.{n}": s for n, s in self._sums.items()}}
+        sums = {f"sum.{n}": s for n, s in self._sums.items()}
+        return {"tick": self.tick, "spec": asdict(self.spec), **kept, **sums}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up that state again, on a network whose weights are already restored.
@@ -137,6 +139,7 @@ class Pruning:
         Raises:
             Refused: it is of other masks.
         """
+        self._refuse_another(state)
         for place, group in enumerate(self.groups):
             kept = state.get(f"kept.{group.name}")
             if kept is None or len(kept) != group.count:
@@ -146,6 +149,17 @@ class Pruning:
             total.copy_(state[f"sum.{name}"])
         self.tick = int(state["tick"])
         self._take()
+
+    def _refuse_another(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state of masks that were asked for in other words."""
+        own = asdict(self.spec)
+        there = state.get("spec", own)
+        for name, here in own.items():
+            if there.get(name) != here:
+                raise Refused(
+                    f"the masks to go on with have {name} {there.get(name)!r}, here it is "
+                    f"{here!r}; go on with that one, or start again"
+                )
 
     def _change(self, progress: float) -> None:
         """Make the change that is due at this progress, if one is."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import Refused, UsageError
 from ..loaders import Loader
 from ..losses import Loss
 from ..run import Run
@@ -166,10 +166,21 @@ class Holding:
         return dict(self.held.masks)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up masks again."""
-        self.held.take(
-            {name: state[name].to(mask.device) for name, mask in self.held.masks.items()}
-        )
+        """Take up masks again.
+
+        Raises:
+            Refused: they are not the masks that are held here.
+        """
+        own = {name for name, _ in self.held.model.named_parameters()}
+        there = {n: m for n, m in state.items() if n in own and isinstance(m, Tensor)}
+        masks = self.held.masks
+        if there.keys() != masks.keys() or any(
+            not torch.equal(there[n].to(m.device), m) for n, m in masks.items()
+        ):
+            raise Refused(
+                "the masks given are not those that this run began with; give the same ones, or "
+                "start again"
+            )
 
 
 def checked(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:

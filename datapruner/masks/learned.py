@@ -94,6 +94,7 @@ class LearnedScores(Pruning):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up that state again."""
+        self._refuse_another(state)
         self.scores, self.speeds = [], []
         for place in range(len(self.groups)):
             if f"score.{place}" in state:

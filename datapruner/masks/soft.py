@@ -1,6 +1,7 @@
 """Soft masks: smooth functions of the weights, without parameters of their own (PDP)."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,10 +67,11 @@ class SoftMasks(Pruning):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what suffices to go on: how many units each group keeps."""
-        return {"tick": self.tick, "counts": self.counts}
+        return {"tick": self.tick, "spec": asdict(self.spec), "counts": self.counts}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up that state again."""
+        self._refuse_another(state)
         self.tick = int(state["tick"])
         self._count([int(count) for count in state["counts"]])
 
