@@ -73,6 +73,10 @@ ONES = np.ones((2, 3))
         ({"images": ONES, "y": [0, 1]}, "no array x .* it holds images, y"),
         ({"x": ONES, "y": [0, 1, 1]}, "x has 2 rows but y has 3"),
         ({"x": ONES, "y": [0, -1]}, "label -1 in row 1 is not a whole number from 0"),
+        (
+            {"x": ONES, "y": [0, 7_205_111_309]},
+            "label 7205111309 in row 1 is too large for a class",
+        ),
         ({"x": ONES, "y": [0, 0.5]}, "label 0.5 in row 1 is not a whole number"),
         ({"x": ONES, "y": [0, np.nan]}, "label nan in row 1"),
         ({"x": ONES, "y": ["cat", "dog"]}, "label .*cat.* in row 0 is not a number"),

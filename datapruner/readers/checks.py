@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..errors import PrunerError
 
+MOST_CLASSES = 10_000_000  # each has a name and a row of the classifier; labels beyond are ids
+
 
 def checked_labels(values: Any, where: str, classes: Sequence[str] | None = None) -> Tensor:
     """Return labels as (n,) int64, or say which row holds what is not a label.
@@ -23,8 +25,8 @@ def checked_labels(values: Any, where: str, classes: Sequence[str] | None = None
         classes: class names, when they are known: labels must be below their number.
 
     Raises:
-        PrunerError: no rows, not one-dimensional, not whole numbers, negative, or not below the
-            number of classes.
+        PrunerError: no rows, not one-dimensional, not whole numbers, negative, not below the
+            number of classes, or so large that it is no number of a class.
 
     Example:
         >>> checked_labels([0, 2, 1], "a.npz")
@@ -45,16 +47,14 @@ def checked_labels(values: Any, where: str, classes: Sequence[str] | None = None
         raise PrunerError(
             f"{where}: label {array[0]!r} in row 0 is not a number; number the classes from 0"
         )
-    limit = np.inf if classes is None else len(classes)
+    limit = MOST_CLASSES if classes is None else len(classes)
     with np.errstate(invalid="ignore"):  # NaN fails each comparison, which is what is wanted
         good = (array >= 0) & (array < limit) & (array == np.floor(array))
     if not good.all():
         row = int(np.argmin(good))
-        reason = (
-            f"outside the {len(classes)} classes"
-            if classes is not None and array[row] >= limit
-            else "not a whole number from 0"
-        )
+        reason = "not a whole number from 0"
+        if array[row] >= limit:
+            reason = f"outside the {limit} classes" if classes else "too large for a class's number"
         raise PrunerError(
             f"{where}: label {array[row].item()} in row {row} is {reason}; "
             "correct the labels, they count from 0"
