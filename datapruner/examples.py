@@ -47,7 +47,7 @@ class Examples(Dataset[Any]):
 
     def __getitems__(self, keys: Sequence[Key]) -> list[Tensor]:
         """Read a batch; the workers of a DataLoader ask for these."""
-        with _generators_kept():
+        with generators_kept():
             return [self._one(*key) for key in keys]
 
     def _one(self, index: int, epoch: int, train: bool) -> Tensor:
@@ -105,8 +105,16 @@ def _photo(x: Any, size: int, train: bool) -> Any:
 
 
 @contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Put the three generators that transforms draw from back as they were."""
+def generators_kept() -> Iterator[None]:
+    """Put the three generators that transforms draw from back as they were.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with generators_kept():
+        ...     drawn = torch.rand(3)
+        >>> torch.equal(torch.get_rng_state(), before)
+        True
+    """
     before = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield

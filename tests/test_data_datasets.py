@@ -102,6 +102,17 @@ def test_lists_of_labels_below_a_subset_are_named():
         open_data(Subset(Rows(rows, targets=[y for _, y in rows]), [0, 1]))
 
 
+def test_global_generators_stay_untouched():
+    class Drawing(Rows):
+        def __getitem__(self, i):
+            return torch.rand(3), self.rows[i][1]
+
+    before = torch.get_rng_state()
+    open_data(Drawing(pictures()))
+    open_data(Drawing(pictures(), targets=[0, 1, 0]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_subset_has_the_labels_of_its_rows():
     rows = Rows(pictures(4), targets=[0, 1, 0, 1], classes=["even", "odd"])
     data = open_data(Subset(rows, [3, 0]))

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, DataLoader, IterableDataset, Subset,
 
 from ..data import Data, How
 from ..errors import PrunerError, UsageError
+from ..examples import generators_kept
 from .arrays import as_rows, in_memory
 from .checks import checked_labels, class_names, content_hash
 
@@ -41,10 +42,11 @@ def open_dataset(dataset: Any, split: str, how: How) -> Data:
     n = len(dataset)
     if n == 0:
         raise PrunerError(f"{name}: holds no examples; check how it was made")
-    first = _row(dataset, 0, name)
-    values = stored_labels(dataset)
-    if values is None or len(values) != n or not _agree(values, dataset, first[1], name):
-        values = list(_go_through(dataset, n, name, how))
+    with generators_kept():  # the transforms of these rows may draw
+        first = _row(dataset, 0, name)
+        values = stored_labels(dataset)
+        if values is None or len(values) != n or not _agree(values, dataset, first[1], name):
+            values = list(_go_through(dataset, n, name, how))
     names = _class_names(dataset)
     labels = checked_labels(_numbers(values, name), name, names)
     classes = class_names(labels, names)
