@@ -52,10 +52,16 @@ class Loader(Protocol):
 
 
 def checked_order(order: Tensor, n: int) -> Tensor:
-    """Return `order` as int64 on the CPU; an index outside the n examples is a UsageError."""
-    order = torch.as_tensor(order).to("cpu", torch.int64)
+    """Return `order` as int64 on the CPU; what is no place among n examples is a UsageError."""
+    order = torch.as_tensor(order)
     if order.ndim != 1:
         raise UsageError(f"an order has one dimension, not {order.ndim}")
+    if len(order) and (order.dtype == torch.bool or order.is_floating_point()):
+        raise UsageError(
+            f"an order is of places, whole numbers, not {order.dtype}; of a mask give "
+            "mask.nonzero().flatten()"
+        )
+    order = order.to("cpu", torch.int64)
     if len(order) and (int(order.min()) < 0 or int(order.max()) >= n):
         bad = int(order.min()) if int(order.min()) < 0 else int(order.max())
         raise UsageError(f"index {bad} is outside the data set of {n} examples")

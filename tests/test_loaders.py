@@ -175,6 +175,9 @@ def test_refuses(colour, kind):
             next(loader(torch.tensor(order)))
     with pytest.raises(UsageError, match="one dimension"):
         next(loader(torch.zeros(2, 2)))
+    for order in (torch.ones(N, dtype=torch.bool), torch.tensor([0.5, 1.5])):
+        with pytest.raises(UsageError, match="places, whole numbers"):  # a mask would read row 1
+            next(loader(order))
 
 
 def test_what_is_read_when_asked_for_is_not_for_tensor_loader(colour):
