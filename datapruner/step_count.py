@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .checks import whole_number
 from .errors import UsageError
 from .wrap import as_sampler
 
@@ -38,8 +39,8 @@ def steps(
         accumulate: batches whose gradients make one step; the last step of an epoch may have fewer.
 
     Raises:
-        UsageError: a number below 1, or a sampler whose epochs depend on losses (InfoBatch), for
-            which schedules go by progress: (epoch + batches done / len(loader)) / epochs.
+        UsageError: a number below 1 or not whole, or a sampler whose epochs depend on losses
+            (InfoBatch): schedules go by progress, (epoch + batches done / len(loader)) / epochs.
 
     Example:
         >>> from datapruner import RS2
@@ -48,7 +49,7 @@ def steps(
     """
     counts = {"epochs": epochs, "batch_size": batch_size, "world": world, "accumulate": accumulate}
     for name, value in counts.items():
-        if value < 1:
+        if whole_number(name, value) < 1:
             raise UsageError(f"{name} must be at least 1, not {value}")
     bound: Any = as_sampler(sampler, 0).bind(n, labels, readable)
     total = 0

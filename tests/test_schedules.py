@@ -130,6 +130,8 @@ def test_steps_that_cannot_be_known_are_refused():
         steps(dp.InfoBatch(10), 100, epochs=10, batch_size=10)
     with pytest.raises(dp.UsageError, match="batch_size must be at least 1"):
         steps(RS2(0.1), 100, epochs=10, batch_size=0)
+    with pytest.raises(dp.UsageError, match="epochs=2.5 must be a whole number"):
+        steps(RS2(0.1), 100, epochs=2.5, batch_size=10)
 
 
 def test_fit_takes_the_steps_that_were_told():
