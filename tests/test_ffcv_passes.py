@@ -13,7 +13,7 @@ from datapruner.errors import UsageError
 pytestmark = pytest.mark.ffcv
 
 files = pytest.importorskip("ffcv_files")
-from ffcv_files import Sizes, ffcv_loader, rows_given  # noqa: E402
+from ffcv_files import Sizes, ffcv_loader, rows_given, small_beton  # noqa: E402
 
 
 def kept_whole(order: str) -> Any:
@@ -62,3 +62,8 @@ def test_more_processes_than_rows_is_named(order: str) -> None:
     pruned = dp.prune(kept_whole(order), [3], rank=0, world=2)
     with pytest.raises(UsageError, match=r"fewer examples than there are processes \(2\)"):
         next(iter(pruned))
+
+
+def test_a_batch_has_a_row_at_least() -> None:
+    with pytest.raises(UsageError, match="batch_size=0 must be at least 1"):
+        dp.FFCVLoader(small_beton(), batch_size=0)

@@ -89,6 +89,8 @@ class FFCVLoader:
         os_cache: bool = True,
         drop_last: bool = False,
     ) -> None:
+        if batch_size < 1:
+            raise UsageError(f"batch_size={batch_size} must be at least 1")
         self.rows, self.about = Rows(path), About.load(Path(path))
         self.labels, self.batch_size, self.seed = self.rows.labels, batch_size, seed
         self.readable = torch.ones(self.rows.n, dtype=torch.bool)
