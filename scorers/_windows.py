@@ -53,6 +53,11 @@ def fold_windows(
         raise ValueError(f"a window of {size} has no spread; choose 2 or more")
     blocks = [_fold(block, size, update, value) for block in trace.split(_BLOCK, dim=-1)]
     state, windows, count = (torch.cat(parts) for parts in zip(*blocks, strict=True))
+    if not (count >= 2).any():
+        raise ValueError(
+            f"the {len(trace)} rows of the trace hold fewer than 2 values of any example, which "
+            "have no spread; record more epochs"
+        )
     refuse_unvisited(count, least=2)
     return state, windows
 

@@ -82,6 +82,25 @@ def fails(capsys, words: list[str], code: int, *parts: str) -> None:
             ["score", "digits", "--scorers", "forgetting:never_learned=often"],
             ["forgetting:never_learned='often'", "infinity-capped"],
         ),
+        (
+            ["score", "digits", "--scorers", "aum", "el2n:window=5"],
+            ["'el2n': window=5", "reads 1 row", "--clean-epochs"],
+        ),
+        (
+            ["score", "digits", "--scorers", "tdds", "--steps", "20", "--batch-size", "128"],
+            ["'tdds': the 2 rows", "record more epochs"],
+        ),
+        (["score", "digits", "--scorers", "prototypes:k=2000"], ["k=2000", "1438 examples"]),
+        (["score", "digits", "--scorers", "log_det:ridge=0"], ["'log_det': ridge=0"]),
+        (["score", "digits", "--scorers", "vog", "--epochs", "1"], ["vog compares", "--epochs"]),
+        (
+            ["score", "digits", "--scorers", "vog", "--epochs", "2", "--checkpoints", "1", "7"],
+            ["checkpoints [7]: there are only 2 epochs"],
+        ),
+        (
+            ["score", "digits", "--scorers", "influence", "--ensemble", "8"],
+            ["influence compares runs", "of 8 some", "--ensemble 10 or more"],
+        ),
         (["score", "digits", "--model", "mpl"], ["no model is called 'mpl'", "'mlp'"]),
         (["score", "digits", "--model", "torchvision:resnet19"], ["resnet1"]),
         (["score", "digits", "--model", "nothere:net"], ["nothere:net"]),

@@ -14,6 +14,7 @@ from wrong_variants import WRONG
 from scorers import SCORERS
 
 ONE = torch.ones(3, 2)
+SEEN_ONCE = torch.tensor([[1.0, 1.0], [1.0, math.nan], [math.nan, math.nan]])
 
 
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda w: f"{w.scorer}: {w.form}")
@@ -127,7 +128,9 @@ def test_prototypes_take_duplicates_rows_of_zeros_and_single_rows():
         ("el2n", (ONE,), {"window": 0}, "choose a window between 1 and 3"),
         ("forgetting", (ONE,), {"never_learned": "inf"}, "never_learned='inf': use 'present"),
         ("aum_probability", (ONE, ONE[:2]), {}, "share one shape"),
-        ("dyn_unc", (ONE[:1],), {}, "example 0 and 1 other were visited fewer than 2 times"),
+        ("dyn_unc", (ONE[:1],), {}, "the 1 rows of the trace hold fewer than 2 values of any"),
+        ("dyn_unc", (SEEN_ONCE,), {}, "example 1 was visited fewer than 2 times"),
+        ("tdds", (SEEN_ONCE[1:],), {}, "the 2 rows of the trace hold fewer than 2 values of any"),
         ("dual", (ONE,), {"window": 1}, "a window of 1 has no spread"),
         ("tdds", (ONE,), {"window": 2}, "window=2 epochs hold fewer than two shifts"),
         ("top2_margin", (ONE[:, :1],), {}, "two classes or more"),

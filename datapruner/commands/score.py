@@ -23,6 +23,7 @@ from .making import (
 )
 from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
 from .specs import TRACED, needs, read_specs
+from .trial import refuse_unfit
 
 if TYPE_CHECKING:
     from ..scores import Scores
@@ -50,7 +51,7 @@ def score(
 
     Args:
         data: what to score; its training split is read.
-        scorers: names, with options behind a colon, such as el2n:window=5; see `scorers`.
+        scorers: names, with options behind a colon, such as loss:window=5; see `scorers`.
         out: folder for scores.parquet and report.html; default runs/NAME.
         seeds: runs to train; the table has their mean and standard error.
         encoder: untrained network whose features `prototypes` and its kin read, a baseline such as
@@ -100,10 +101,11 @@ def _score(
             print(json.dumps(cost) if common.json else text(cost))
             return
         folder = Path(out or f"runs/{data.name}")
+        work = Work(data, run, folder, more, opening, console)
+        refuse_unfit(work, names, options)
         run_id = run.id(data=data.fingerprint)
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
-        work = Work(data, run, folder, more, opening, console)
         try:
             table = _table(work, names, options, seeds, embedder)
         except UsageError:
