@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ._ensembles import contrast
-from ._visits import finished
+from ._visits import finished, named
 
 
 def influence(
@@ -65,6 +65,11 @@ def influence_error(member: Tensor, test_correct: Tensor) -> Tensor:
     """
     accuracy = test_correct.double().mean(1, keepdim=True).expand(-1, member.shape[1])
     inside, outside, *counts = contrast(member, accuracy)
+    if (few := torch.stack(counts).amin(0) < 2).any():
+        raise ValueError(
+            f"{named(few)} in one run only, or left out of one only, which has no standard error: "
+            "add runs on other random subsets"
+        )
     means, squares = (inside, outside), contrast(member, accuracy.square())[:2]
     parts = [(s - m.square()) / (c - 1) for s, m, c in zip(squares, means, counts, strict=True)]
     return finished(torch.stack(parts).sum(0).clamp(min=0).sqrt())

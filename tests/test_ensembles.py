@@ -62,6 +62,16 @@ def test_the_table_has_the_standard_error_that_few_runs_leave(data, pool):
     assert (table["ddd"] >= 0).all()
 
 
+def test_one_run_on_a_side_has_no_standard_error_of_influence_and_that_is_said(pool):
+    inside = pool.member[:, 0]
+    rows = torch.cat([inside.nonzero()[:4, 0], (~inside).nonzero()[:1, 0]])
+    sources = {name: value[rows] for name, value in pool.sources.items()}
+    sources |= {name: sources[name][:, :1] for name in ("member", "correct")}
+    assert SCORERS["influence"](sources["member"], sources["test_correct"]).isfinite().all()
+    with pytest.raises(UsageError, match=r"example 0 was in one run only, or left out of one only"):
+        dp.score({"n": 1}, ["influence"], extra=sources)
+
+
 def test_wrong_labels_are_memorised(tmp_path):
     spoiled, wrong = flip_labels(blobs(90), 0.1)
     run = dp.Run(model="mlp", epochs=40, batch_size=16, lr=0.1, weight_decay=0.0)
