@@ -27,6 +27,17 @@ def test_select_records_once_and_writes_a_selection(method, tmp_path, monkeypatc
     assert torch.equal(dp.Selection.load("kept").indices, kept.indices)
 
 
+def test_score_goes_on_from_the_run_that_select_recorded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert select("--method", "craig", "--k", "5", "--model", "mpl") == 2
+    assert not list(tmp_path.iterdir())
+    assert select("--method", "craig", "--k", "5") == 0
+    monkeypatch.setattr("datapruner.recording.fit", None)
+    words = ["score", "digits", "--epochs", "1", "--model", "mlp", "--scorers", "aum"]
+    assert main(words) == 0, capsys.readouterr().err
+    assert (tmp_path / "runs" / "digits" / "scores.parquet").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -130,6 +130,7 @@ def _sources(
     readable = data.readable.clone()
     recorded: Any = None
     if needs & {"errors", "probs", "difficulty"} or given["encoder"] is None:
+        _claim(work, data, run)
         recorded = record(data, run, work / "record" / f"seed-{run.seed}")
     if "embedding" in needs:
         encoder = given["encoder"] or recorded
@@ -154,6 +155,16 @@ def _sources(
         sources["validation_embedding"] = sources["embedding"][aside]
         readable[aside] = False
     return sources, readable
+
+
+def _claim(work: Path, data: "Data", run: Run) -> None:
+    """Make a folder that is not there, or empty, one of `score`, which can then go on in it."""
+    from ..training import claim, make_loader, network
+
+    if work.exists() and (not work.is_dir() or any(work.iterdir())):
+        return
+    network(run, data, make_loader(data, run))  # a wrong word leaves no folder behind
+    claim(work, "score", run.id(data=data.fingerprint), run, {"data": data.fingerprint})
 
 
 def _show(kept: "Selection", folder: Path, method: str, common: Common) -> None:
