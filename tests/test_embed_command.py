@@ -252,6 +252,24 @@ def test_one_table_holds_scores_of_one_embedding(trained, weights, tmp_path, cap
         got, line = said(capsys, *words, "--out", str(tmp_path / "s"))
         assert got == code
     assert "has scores of another embedding (simclr)" in line
+    for own in ([], ["--encoder", "mlp"]):  # the run's network, and an untrained one
+        got, line = said(
+            capsys, "score", "digits", *own, "--scorers", "kcenter", "--out", str(tmp_path / "s")
+        )
+        assert got == 3
+        assert "has scores of another embedding (simclr)" in line
+    assert not (tmp_path / "s" / "record").exists()
+
+
+def test_a_table_of_the_runs_own_embedding_takes_no_other(trained, tmp_path, capsys):
+    words = ("score", "digits", *LENET, "--out", str(tmp_path))
+    for scorer in ("kcenter:limit=9", "moderate"):
+        assert said(capsys, *words, "--scorers", scorer) == (0, "")
+    sources = dp.Scores.load(tmp_path / "scores.parquet").meta["sources"]
+    assert sources["embedding"] == {"encoder": "the recorded run"}
+    got, line = said(capsys, *words, "--embedding", str(trained), "--scorers", "prototypes")
+    assert got == 3
+    assert "has scores of another embedding (the recorded run)" in line
 
 
 def test_numbers_too_large_for_float16_are_said(digits, tmp_path):
@@ -263,4 +281,7 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
     words = ["embed", "digits", "--encoder", "vicreg", *LENET, "--dry-run", "--json"]
     assert main([*words, "--out", str(tmp_path / "e")]) == 0
     assert json.loads(capsys.readouterr().out) == {"rows": 1438, "steps": 6, "views": 3072}
+    wrong = [*words, "--out", str(tmp_path / "e"), "--model", "lenett"]
+    assert main(wrong) == 2  # as it would be
+    assert "did you mean 'lenet'" in capsys.readouterr().err
     assert not (tmp_path / "e").exists()

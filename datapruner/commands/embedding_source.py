@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ..traces import Record
 
 
+RECORDED = "the recorded run"
+
+
 @dataclass(frozen=True)
 class Embedder:
     """Where the embedding comes from: a folder of `embed`, a network by name, or the recorded run.
@@ -56,6 +59,8 @@ class Embedder:
             made["embedding"] = {key: about[key] for key in keys if key in about}
             _refuse_another(work, made["embedding"])
             return {"embedding": rows}
+        made["embedding"] = {"encoder": RECORDED if self.encoder is None else self.encoder}
+        _refuse_another(work, made["embedding"])
         if self.encoder is None:
             return {}
         name = self.encoder.replace("/", "-").replace(":", "-")
@@ -80,7 +85,10 @@ def _refuse_another(work: Work, about: dict[str, Any]) -> None:
     if not path.exists():
         return
     held = Scores.load(path, data=work.data).meta.get("sources", {}).get("embedding")
-    if held is not None and held["fingerprint"] != about["fingerprint"]:
+    # the rows of `embed` say what they are; of the run's own network and an untrained one, the
+    # same in all calls on this folder, the name does
+    marks = [a and a.get("fingerprint", a["encoder"]) for a in (held, about)]
+    if held is not None and marks[0] != marks[1]:
         raise Refused(
             f"{path}: has scores of another embedding ({held['encoder']}); give another --out"
         )
