@@ -121,7 +121,8 @@ def load_embedding(
     about = read_json(folder / ABOUT)
     refuse_other_data(str(folder), about["data"], about["n"], data)
     try:
-        rows: NDArray = np.load(folder / ROWS, mmap_mode="r", allow_pickle=False)
+        # "c", because torch shares only memory that can be written to, and copies other
+        rows: NDArray = np.load(folder / ROWS, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise PrunerError(
             f"{folder / ROWS}: missing or damaged ({error}); remove the folder and embed again"

@@ -92,7 +92,8 @@ def _existing(path: Path, about: dict[str, Any], n: int) -> np.ndarray:
     if not _beside(path).exists() or read_json(_beside(path)) != about:
         raise Refused(f"{path}: was not made of these data by this network; remove it")
     try:
-        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        # "c", because torch shares only memory that can be written to, and copies other
+        rows: np.ndarray = np.load(path, mmap_mode="c", allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise PrunerError(f"{path}: damaged ({error}); remove it") from None
     if rows.ndim != 2 or len(rows) != n:

@@ -272,6 +272,22 @@ def test_a_table_of_the_runs_own_embedding_takes_no_other(trained, tmp_path, cap
     assert "has scores of another embedding (the recorded run)" in line
 
 
+def test_rows_on_disk_are_scored_where_they_lie(digits, trained):
+    """Nothing of the size of the embedding is copied to hand it to a scorer."""
+    rows, _ = load_embedding(trained, digits)
+    seen = []
+
+    def place(embedding):
+        seen.append(embedding.data_ptr())
+        return torch.zeros(len(embedding))
+
+    dp.score({"embedding": rows}, place, data=digits)
+    assert seen == [rows.ctypes.data]
+    before = (trained / "embedding.npy").read_bytes()
+    rows[0] = 0  # a copy of the page
+    assert (trained / "embedding.npy").read_bytes() == before
+
+
 def test_numbers_too_large_for_float16_are_said(digits, tmp_path):
     with pytest.raises(dp.PrunerError, match="too large for float16; use --dtype float32"):
         embed_to(digits, np.full((digits.n, 2), 1e6), tmp_path / "e", dtype="float16")
