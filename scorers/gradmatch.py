@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ._gradients import Gradients, gradients, mean_one
+from ._memory import refuse_beyond_memory
 
 
 def gradmatch(
@@ -37,10 +38,11 @@ def gradmatch(
     Returns:
         indices (k,) int64, the matched ones first, in the order of their picks; weights (k,)
         float32 of mean 1. Where fewer than k match, those that lower nothing are replaced by
-        examples drawn at random, whose weight is the mean of the others'.
+        examples drawn at random, whose weight is the mean of the others'. Memory: k x k float64.
 
     Raises:
-        ValueError: sources that do not fit each other, k outside 1 to n, or a negative ridge.
+        ValueError: sources that do not fit each other, k outside 1 to n, products of k gradients
+            that do not fit into memory, or a negative ridge.
 
     Example:
         >>> errors = torch.tensor([[-0.9, 0.9], [-0.3, 0.3], [0.6, -0.6]])
@@ -51,6 +53,9 @@ def gradmatch(
     if not ridge >= 0:
         raise ValueError(f"ridge={ridge} must be 0 or more")
     of = gradients(errors, embedding, k)
+    refuse_beyond_memory(
+        8 * k * k, f"the products of {k:,} gradients", "choose fewer, or in each class by itself"
+    )
     places, weights = _pursue(of, k, ridge, tolerance)
     there = weights > 0
     places, weights = places[there], weights[there]

@@ -115,6 +115,12 @@ def test_what_is_chosen_is_what_the_plain_form_chooses_however_the_rows_stand(na
     assert sorted(order[there[0]].tolist()) == sorted(here[0].tolist())
 
 
+def test_gradmatch_says_before_it_starts_that_its_products_do_not_fit(monkeypatch):
+    monkeypatch.setattr("scorers._memory.free_memory", lambda: 100_000)
+    with pytest.raises(ValueError, match="the products of 200 gradients take .* choose fewer"):
+        call(SCORERS["gradmatch"], sources() | {"k": 200})
+
+
 def test_d2_is_the_plain_loop_also_where_the_scores_left_are_below_0():
     """From there a pick raises its neighbours, which those that chose before could only lower."""
     given = sources()
