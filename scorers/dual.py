@@ -13,7 +13,7 @@ def dual(loss: Tensor, *, window: int = 10, epochs: int | None = None) -> Tensor
     High means uncertain and hard. Cho et al. 2025, "Lightweight Dataset Pruning without Full
     Training via Example Difficulty and Prediction Uncertainty": windows of 10 epochs among the
     first 30 of 200 (CIFAR), both factors of the same window. The paper then samples by a Beta law,
-    which is the keep rule `beta`. Windows hold an example's own visits; one with fewer visits than
+    which no keep rule here does. Windows hold an example's own visits; one with fewer visits than
     a window has a single window of them all.
 
     Args:
