@@ -144,7 +144,8 @@ def _summed(name: str, runs: Sequence[Row]) -> Row:
         if column in out or column in ("seed", "status", "error", "id"):
             continue
         if not column.startswith(("test.", "validation.", "cost.", "measured.", "weights_left")):
-            out[column] = first
+            alike = all(row[column] == first for row in runs)
+            out[column] = first if alike else None  # steps of a control of InfoBatch differ by seed
             continue
         values = [row[column] for row in runs]
         if all(isinstance(value, int | float) for value in values):

@@ -119,7 +119,7 @@ def timing_of(site: Site, point: Point) -> Timed | None:
 
 def _outcome(site: Site, point: Point) -> Outcome | None:
     """Return the outcome of a point that has been run to its end."""
-    outcome = outcome_of(site.out / "points" / site.id(point))
+    outcome = outcome_of(site.folder(point))
     return outcome if outcome is not None and outcome["status"] == "done" else None
 
 

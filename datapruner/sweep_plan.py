@@ -119,7 +119,8 @@ def controls(point: Point) -> list[Point]:
     if point.keep.kind == "scored":
         random = dict(point.values) | {"keep": "random"}
         made.append(Point(effective(random), point.seed, control=RANDOM_DATA))
-    if point.get("mask_on") != "same" and point.mask_keep.kind == "scored":
+    apart = point.get("mask_on") != "same" and point.get("mask_fraction") < 1
+    if apart and point.mask_keep.kind == "scored":
         found = dict(point.values) | {"mask_on": "random"}
         made.append(Point(effective(found), point.seed, control=RANDOM_FOUND))
     if point.get("weights.density") < 1 and point.get("weights.criterion") != "random":
@@ -132,10 +133,18 @@ def controls(point: Point) -> list[Point]:
 
 @dataclass(frozen=True)
 class Budget:
-    """Steps of a point with those of the run that scores for it, and of all data by themselves."""
+    """Steps of a point with those of the run that scores for it, and of all data by themselves.
+
+    Attributes:
+        steps: of the point.
+        full: of all data.
+        counted: whether it has been run, and these are its steps; what InfoBatch will leave out is
+            not known before.
+    """
 
     steps: int
     full: int
+    counted: bool = False
 
     @classmethod
     def of(cls, point: Point, n: int) -> "Budget":
@@ -150,15 +159,18 @@ class Budget:
 def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point | None:
     """Return training on all data for as many steps as this point takes in all; None for none.
 
-    It has the point's masks. There is none where all data take no more steps, for a random mask,
-    and for a point with a teacher or a first run, beside which all data and no masks stand.
+    It has the point's masks. There is none where all data take as many or fewer by themselves,
+    unless the budget is in steps, to which a scoring run adds; for a random mask; and for a point
+    with a teacher or a first run, beside which all data and no masks stand.
 
     Args:
         point: the point.
-        budget: its steps and those of all data.
+        budget: its steps and those of all data; of InfoBatch there is a control for counted ones.
         shown: settings that stand in the names of arms.
     """
-    if budget.steps >= budget.full or point.keep.kind in ("all", "infobatch"):
+    more = budget.steps >= budget.full and not (point.run.steps and budget.steps > budget.full)
+    fresh = point.keep.kind == "infobatch"
+    if more or point.keep.kind == "all" or (fresh and not budget.counted):
         return None
     if point.get("weights.density") < 1 and point.get("weights.criterion") == "random":
         return None
@@ -166,7 +178,10 @@ def equal_compute(point: Point, budget: Budget, shown: Collection[str]) -> Point
         return None
     values = {name: v for name, v in point.values.items() if name != "epochs"}
     values = effective(values | {"keep": "all", "fraction": 1.0, "steps": budget.steps})
-    return Point(values, point.seed, arm_of(values, {*shown, "steps"}), EQUAL)
+    name = arm_of(values, {*shown, "steps"})
+    if fresh:  # each seed takes a number of steps of its own: the name is that of them all
+        name = f"{arm_of(values, {*shown} - {'steps'})}, as many steps as {point.arm}"
+    return Point(values, point.seed, name, EQUAL)
 
 
 def shown_settings(grid: Grid) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import PrunerError
 from .grid import Grid
 from .sweep_shared import Site
-from .sweeping import Shard, planned_points, trackers_of, work
+from .sweeping import Shard, counted_control, planned_points, trackers_of, work
 
 
 def in_processes(site: Site, grid: Grid, shard: Shard, jobs: int, track: Sequence[str]) -> None:
@@ -77,7 +77,8 @@ def worker() -> None:
         sys.stderr.flush()
 
     try:
-        work(site, plan, trackers_of(told["track"], out), say, told["call"])
+        trackers = trackers_of(told["track"], out)
+        work(site, plan, trackers, say, told["call"], lambda p: counted_control(site, grid, p))
     except KeyboardInterrupt:
         sys.exit(130)
     except PrunerError as error:

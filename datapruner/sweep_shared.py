@@ -68,12 +68,18 @@ class Site:
         self.test: Data | None = None
         if testing:
             with suppress(PrunerError):
-                self.test = open_data(grid.data, "test")
+                found = open_data(grid.data, "test")
+                self.test = found if found.readable.any() else None
         if self.test is None and not grid.validation:
             raise UsageError(
                 f"{grid.data} has no test split; set validation above 0 to have an accuracy"
             )
         self.pool, self.held = set_aside(self.whole, grid.validation)
+        if grid.validation and not (len(self.held) and self.pool.readable.any()):
+            raise UsageError(
+                f"validation {grid.validation:g} of {int(self.whole.readable.sum())} examples "
+                "leaves one part empty; take another share, or 0"
+            )
         self._counted: dict[str, tuple[Flops, int]] = {}
         self._networks: dict[str, nn.Module] = {}
         self._fits: set[tuple[str, WeightPruning | None]] = set()
@@ -92,6 +98,10 @@ class Site:
     def id(self, point: Point) -> str:
         """Return what names a point here: a teacher that it is given counts by its weights."""
         return point.id(self.pool.fingerprint, teacher=self.teacher_of(point))
+
+    def folder(self, point: Point) -> Path:
+        """Return where a point lies."""
+        return self.out / "points" / self.id(point)
 
     def teacher_of(self, point: Point) -> str:
         """Return the fingerprint of a teacher that is given, as it was when first asked; else "".

@@ -45,7 +45,7 @@ def run_point(
     Returns:
         Its outcome, as `OUT/points/ID/outcome.json` has it; None where another process is at it.
     """
-    folder = site.out / "points" / site.id(point)
+    folder = site.folder(point)
     with locked(folder.with_name(f"{folder.name}.lock"), wait=False) as mine:
         if not mine:
             return None
@@ -54,9 +54,10 @@ def run_point(
             return done
         try:
             outcome = {"status": "done", "error": "", **_run(site, point, folder)}
+            write_json(folder / "outcome.json", outcome)  # refuses what is not finite
         except Exception as error:
             outcome = {"status": "failed", "error": in_words(error), "call": call}
-        write_json(folder / "outcome.json", outcome)
+            write_json(folder / "outcome.json", outcome)
     if then is not None:
         then(point, outcome)
     return outcome

@@ -1,17 +1,17 @@
 """sweep(): a grid of runs, resumable, in several processes, with its controls and one table."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from warnings import warn
 
-from .errors import Refused, UsageError
-from .files import read_json, write_json
+from .errors import UsageError
 from .grid import Grid
 from .results_table import Row, row_of, settings_of, write_rows
 from .run import Run
 from .sharing import locked
+from .sweep_claim import claim_sweep
 from .sweep_plan import Budget, equal_compute, named_apart, points, shown_settings
 from .sweep_points import Point
 from .sweep_scoring import refuse_unfed
@@ -107,14 +107,14 @@ def sweep(
     mine = plan[shard.i :: shard.n]
     try:
         if jobs == 1:
-            work(site, mine, trackers, say)
+            work(site, mine, trackers, say, beside=lambda point: counted_control(site, grid, point))
         else:
             from .sweep_processes import in_processes
 
             in_processes(site, grid, shard, jobs, track)
     finally:
         with locked(site.out / "results.lock"):  # so that no shard writes what it read before
-            rows = gather(site, plan)
+            rows = gather(site, [*plan, *counted_controls(site, grid, plan)])
             write_rows(site.out, rows)
     return rows
 
@@ -148,69 +148,47 @@ def planned_points(site: Site, grid: Grid) -> list[Point]:
     return named_apart(list(plan.values()))
 
 
+def counted_controls(
+    site: Site, grid: Grid, plan: Sequence[Point], *, foretold: bool = False
+) -> list[Point]:
+    """Return the controls that are known by what was counted, of the points that have been run.
+
+    Args:
+        site: where.
+        grid: whether it has controls, and how its arms are named, is read.
+        plan: its points.
+        foretold: also of those that have not, by the steps that they will take about.
+    """
+    found = {point.key: point for point in plan}
+    for point in plan:
+        control = counted_control(site, grid, point, foretold=foretold)
+        if control is not None:
+            found.setdefault(control.key, control)
+    return list(found.values())[len(plan) :]
+
+
+def counted_control(
+    site: Site, grid: Grid, point: Point, *, foretold: bool = False
+) -> Point | None:
+    """Return the control of equal compute of a point of InfoBatch; None where it has not been run.
+
+    What it leaves out is known by its run alone, so that this one is no part of the plan.
+    """
+    if not grid.controls or point.keep.kind != "infobatch":
+        return None
+    budget, outcome = Budget.of(point, site.n), outcome_of(site.folder(point))
+    if outcome is not None and outcome["status"] == "done":
+        budget = replace(budget, steps=outcome["cost"]["training"]["steps"], counted=True)
+    return equal_compute(
+        point, replace(budget, counted=budget.counted or foretold), shown_settings(grid)
+    )
+
+
 def _fitting(site: Site, run: Run, arm: str) -> None:
     try:
         site.refuse_unfit(run)
     except UsageError as error:
         raise UsageError(f"{arm}: {error}") from None
-
-
-def claim_sweep(site: Site, grid: Grid, plan: Sequence[Point]) -> list[str]:
-    """Take the folder for a sweep of these data, and write down the grid and its teachers.
-
-    Returns:
-        A line for each given teacher that has other weights than it had.
-
-    Raises:
-        Refused: it holds something else.
-    """
-    file = site.out / "run.json"
-    if site.out.exists() and not site.out.is_dir():
-        raise Refused(f"{site.out}: is a file; give another --out")
-    # looked at before run.json, which another shard may write just now; nor is what a killed one
-    # left of it a stranger
-    strange = site.out.exists() and any(
-        not path.name.startswith(".run.json.") for path in site.out.iterdir()
-    )
-    if file.exists():
-        held = read_json(file)
-        if held.get("kind") != "sweep":
-            raise Refused(f"{site.out}: holds a run of {held.get('kind')}; give another --out")
-        if held.get("data") != site.pool.fingerprint:
-            raise Refused(
-                f"{site.out}: holds a sweep of other data, or with another share set aside; "
-                "give another --out"
-            )
-    elif strange:
-        raise Refused(f"{site.out}: holds files that are not a sweep's; give another --out")
-    about = {"kind": "sweep", "data": site.pool.fingerprint, "grid": grid.plain()}
-    if teachers := {p.given: site.teacher_of(p) for p in plan if p.given}:
-        about["teachers"] = teachers
-    before = read_json(file) if file.exists() else {}
-    if before != about:
-        write_json(file, about)
-    return _changed(site, plan, teachers, before.get("teachers", {}))
-
-
-def _changed(
-    site: Site, plan: Sequence[Point], teachers: dict[str, str], before: dict[str, str]
-) -> list[str]:
-    """Say of which teachers points have to be run that were run with other weights of theirs."""
-    lines = []
-    for word, now in teachers.items():
-        todo = [p for p in plan if p.given == word and outcome_of(_folder(site, p)) is None]
-        by_path = [p for p in todo if (site.out / "points" / p.id(site.pool.fingerprint)).exists()]
-        if word in before and before[word] != now and todo:
-            lines.append(
-                f"teacher {word}: its weights are not those that this sweep ran with before "
-                f"({before[word]}, now {now}); points to run with these: {len(todo)}"
-            )
-        elif word not in before and by_path:
-            lines.append(
-                f"teacher {word}: counts by its weights now ({now}), not by its path; "
-                f"points to run again: {len(by_path)}"
-            )
-    return lines
 
 
 def work(
@@ -219,6 +197,7 @@ def work(
     trackers: Sequence[Tracker],
     say: Say | None,
     call: str = "",
+    beside: Callable[[Point], Point | None] | None = None,
 ) -> None:
     """Run points, the first seed of all before the second; one that another process has is left.
 
@@ -230,6 +209,7 @@ def work(
         trackers: what each is logged to.
         say: called with a line for each.
         call: see `run_point`.
+        beside: returns what is to be run beside a point, once that has been run.
     """
 
     def then(point: Point, outcome: Outcome) -> None:
@@ -248,6 +228,8 @@ def work(
     seeds = list(dict.fromkeys(point.seed for point in plan))
     for point in sorted(plan, key=lambda point: seeds.index(point.seed)):
         run_point(site, point, then=then, call=call)
+        if beside is not None and (control := beside(point)) is not None:
+            run_point(site, control, then=then, call=call)
 
 
 def _result(outcome: Outcome) -> dict[str, float | None]:
@@ -270,13 +252,9 @@ def gather(site: Site, plan: Sequence[Point]) -> list[Row]:
     settings = settings_of(plan)
     rows = []
     for point in plan:
-        outcome, name = outcome_of(_folder(site, point)), site.id(point)
+        outcome, name = outcome_of(site.folder(point)), site.id(point)
         rows.append(row_of(point, outcome, settings, site.whole.classes) | {"id": name})
     return rows
-
-
-def _folder(site: Site, point: Point) -> Path:
-    return site.out / "points" / site.id(point)
 
 
 def trackers_of(names: Sequence[str], out: Path) -> list[Tracker]:

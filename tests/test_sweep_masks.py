@@ -3,10 +3,12 @@
 import shutil
 
 import pytest
+from sweep_rows import row
 
 from datapruner.checkpoint import load_tensors
 from datapruner.report.sweep_arms import controls_of, distortion, full_arm, gather_arms, pareto
-from datapruner.report.sweep_figures import control_table, heat_maps, worst_figure
+from datapruner.report.sweep_controls import control_table
+from datapruner.report.sweep_figures import heat_maps, worst_figure
 from datapruner.report.sweep_findings import findings
 from datapruner.report.sweep_page import write_sweep_report
 from datapruner.results_table import write_rows
@@ -36,13 +38,13 @@ def swept(tmp_path_factory):
 def test_densities_are_met_and_counted(swept):
     _, rows = swept
     assert {row["status"] for row in rows} == {"done"}
-    for row in rows:
-        assert row["weights_left"] == pytest.approx(row["density"], abs=1e-4)
-        dense = row["cost.examples"] * 50610
-        sparse = row["density"] < 1
-        assert (row["cost.weights_examples"] < dense) == sparse
-        assert row["cost.flops_possible"] == row["cost.flops"]  # single weights save nothing
-        assert (row["measured.pruning_seconds"] > 0) == sparse
+    for one in rows:
+        assert one["weights_left"] == pytest.approx(one["density"], abs=1e-4)
+        dense = one["cost.examples"] * 50610
+        sparse = one["density"] < 1
+        assert (one["cost.weights_examples"] < dense) == sparse
+        assert one["cost.flops_possible"] == one["cost.flops"]  # single weights save nothing
+        assert (one["measured.pruning_seconds"] > 0) == sparse
 
 
 def test_first_runs_are_charged_and_shared(swept):
@@ -97,25 +99,6 @@ def test_the_page(swept):
     files = {file.name for file in (folder / "figures").iterdir()}
     assert {"arms.csv", "recall-distortion.csv", "beside-its-controls.csv"} <= files
     assert write_sweep_report(folder).read_text() == page
-
-
-def row(arm, accuracy, cost, seed=0, **more):
-    recalls = {"test.recall.a": accuracy + 0.05, "test.recall.b": accuracy - 0.05}
-    settings = {"fraction": 1.0, "keep": "all", "density": 1.0, "teacher": "none"}
-    settings |= {"order": "together", "mask_on": "same"}
-    costs = dict.fromkeys(
-        ("cost.flops", "cost.flops_possible", "cost.examples", "cost.steps", "measured.seconds"), 1
-    )
-    return (
-        {"id": "0", "arm": arm, "control": ""}
-        | settings
-        | {"seed": seed, "status": "done", "test.accuracy": accuracy}
-        | {"test.worst_recall": accuracy - 0.05, "validation.accuracy": accuracy}
-        | {"cost.weights_examples": cost}
-        | costs
-        | recalls
-        | more
-    )
 
 
 def test_the_front_is_chosen_on_what_is_set_aside():

@@ -81,5 +81,7 @@ def test_a_mask_found_on_a_scored_subset_has_one_found_on_a_random_one(tmp_path)
     assert not any(p.control == RANDOM_FOUND for p in plan(tmp_path, {"density": [0.2, 0.1]}))
     has = axes | {"mask_on": ["el2n+ccs", "random"]}
     assert not any(p.control == RANDOM_FOUND for p in plan(tmp_path, has))  # the grid's own
+    whole = axes | {"mask_fraction": [1.0]}  # of which there is one alone
+    assert not any(p.control == RANDOM_FOUND for p in plan(tmp_path, whole))
     alone = plan(tmp_path, {"density": [0.2], "mask_on": ["all", "random"]})
     assert not any(p.control == RANDOM_FOUND for p in alone)

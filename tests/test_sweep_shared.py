@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from datapruner import sweep_once, training
+from datapruner import sweep_once, sweep_work, training
 from datapruner.errors import PrunerError, UsageError
 from datapruner.files import read_json, write_json
 from datapruner.grid import Grid
@@ -127,3 +127,21 @@ def test_a_teacher_that_changes_while_the_sweep_runs(tmp_path):
     training.train(Run(model="mlp", epochs=1, lr=0.01), site.pool, out=tmp_path / "t")
     assert "was changed while the sweep ran" in run_point(site, point)["error"]
     assert run_point(Site(Grid.from_dict(grid), tmp_path / "out"), point)["status"] == "done"
+
+
+def test_what_is_not_finite_fails_its_point_alone(tmp_path, monkeypatch):
+    """JSON has no such numbers, which must not end the sweep."""
+    nan = {"validation": {"accuracy": float("nan"), "recall": []}, "weights_left": 1.0}
+    monkeypatch.setattr(sweep_work, "_judge", lambda *_: nan)
+    rows = sweep(GRID | {"grid": {"fraction": [0.1, 0.2]}}, tmp_path / "out")
+    assert [row["status"] for row in rows] == ["failed"] * 2
+    assert "ValueError" in rows[0]["error"]
+
+
+def test_a_share_to_set_aside_that_holds_nothing_is_refused(tmp_path):
+    with pytest.raises(
+        UsageError, match="validation 0.0001 of 1438 examples leaves one part empty"
+    ):
+        Site(Grid.from_dict(GRID | {"validation": 0.0001}), tmp_path)
+    with pytest.raises(UsageError, match="leaves one part empty"):
+        Site(Grid.from_dict(GRID | {"validation": 0.9999}), tmp_path)

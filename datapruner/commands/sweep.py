@@ -149,10 +149,11 @@ def _foretell(grid: "Grid", out: str, jobs: int, shard: Any, common: Common) -> 
     """Print every point with the seconds it will take, from those that have been run."""
     from ..sweep_forecast import foretell
     from ..sweep_shared import Site
-    from ..sweeping import planned_points
+    from ..sweeping import counted_controls, planned_points
 
     site = Site(grid, out)
     plan = planned_points(site, grid)[shard.i :: shard.n]
+    plan += counted_controls(site, grid, plan, foretold=True)
     found = foretell(site, plan, _timed_steps)
     if common.json:
         points = [

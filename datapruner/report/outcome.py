@@ -211,7 +211,9 @@ def _figures(arms: Sequence[Arm], results: Sequence[Result]) -> list[Figure]:
     for cost, words in costs:
         drawn = curve_chart(arms, cost)
         if drawn is not None:
-            course = "Mean test accuracy over seeds, epoch by epoch; bands are standard errors."
+            course = "Test accuracy, epoch by epoch."
+            if any(not math.isnan(point[3]) for arm in arms for point in arm.curve):
+                course = "Mean test accuracy over seeds, epoch by epoch; bands are standard errors."
             figures.append(
                 Figure(
                     f"On the way, against {words}", course, drawn, _curve_table(arms), legend(arms)

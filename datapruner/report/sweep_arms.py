@@ -147,7 +147,7 @@ def controls_of(arm: Arm, arms: Sequence[Arm]) -> dict[str, Arm]:
     """
     found: dict[str, list[Arm]] = {}
     for other in arms:
-        for kind in _kinds(arm.first, other) if other.name != arm.name else ():
+        for kind in _kinds(arm, other) if other.name != arm.name else ():
             found.setdefault(kind, []).append(other)
 
     def far(other: Arm) -> tuple[int, float]:
@@ -161,9 +161,9 @@ _OF_WEIGHTS = {word for word, name in SHORT.items() if name.startswith("weights.
 _OF_ITS_MASK = {"epochs", "steps", "fraction", "weights.skip", "weights.floor"}
 
 
-def _kinds(row: Row, other: Arm) -> Iterator[str]:
+def _kinds(arm: Arm, other: Arm) -> Iterator[str]:
     """Give what kinds of control another arm is; all data for a budget in steps may be two."""
-    its = other.first
+    row, its = arm.first, other.first
     differs = _differs(row, its)
     if differs & _TRAINING:
         return
@@ -182,8 +182,15 @@ def _kinds(row: Row, other: Arm) -> Iterator[str]:
             yield RANDOM_MASK
     elif its["keep"] == "all" != row["keep"] and row["teacher"] == its["teacher"] == "none":
         plain = its["order"] == "together" and its["mask_on"] == "same"
-        if plain and not masks and its["cost.steps"] == row["cost.steps"]:
+        if plain and not masks and _as_many_steps(arm, other):
             yield EQUAL
+
+
+def _as_many_steps(arm: Arm, other: Arm) -> bool:
+    """Tell whether two arms take as many steps seed by seed; InfoBatch takes others with each."""
+    its = {row["seed"]: row["cost.steps"] for row in other.rows}
+    both = [(row["cost.steps"], its[row["seed"]]) for row in arm.rows if row["seed"] in its]
+    return bool(both) and all(own == steps for own, steps in both)
 
 
 def _differs(row: Row, its: Row) -> set[str]:
@@ -220,6 +227,8 @@ def distortion(arm: Arm, full: Arm) -> Distortion | None:
     pairs = [(its[row["seed"]], row) for row in arm.rows if row["seed"] in its]
     slopes, worst = [], []
     for before, after in pairs:
+        if not before["test.accuracy"]:
+            return None
         spread = [before[c] / before["test.accuracy"] - 1 for c in classes]
         square = sum(b * b for b in spread)
         if not square or not after["test.accuracy"]:

@@ -112,8 +112,10 @@ def _scales(arms: Sequence[Arm], cost: str) -> tuple[Scale, Scale]:
     room = max((high / low) ** 0.05, 1.05)
     x = Scale(low / room, high * room, _LEFT, _WIDTH - _RIGHT, log=True)
     wrong = [1 - arm.accuracy.mean for arm in arms]
-    least, most = max(0.85 * min(wrong), 1e-5), min(1.0, 1.1 * max(wrong))
-    return x, ErrorScale(least, max(most, 2 * least), _TOP, _HEIGHT - _BOTTOM, log=True)
+    # no accuracy is below 0, and a scale is of at least a factor of two
+    least = min(max(0.85 * min(wrong), 1e-5), 0.5)
+    most = min(1.0, max(1.1 * max(wrong), 2 * least))
+    return x, ErrorScale(least, most, _TOP, _HEIGHT - _BOTTOM, log=True)
 
 
 class ErrorScale(Scale):

@@ -8,7 +8,7 @@ from ..sweep_plan import EQUAL
 from . import formats
 from .arms import Estimate, estimate
 from .grids import heat_map
-from .sweep_arms import COSTS, KINDS, Arm, controls_of, distortion, full_arm, paired, pareto
+from .sweep_arms import COSTS, Arm, distortion, full_arm, pareto
 from .sweep_charts import cost_chart, data_kind, legend_of, slope_chart, styles_of
 from .tables import Figure, Table
 
@@ -20,7 +20,7 @@ def cost_figures(arms: Sequence[Arm]) -> list[Figure]:
     """Build accuracy against each cost, the front named point by point."""
     shown = [cost for cost in COSTS if any(arm.costs[cost] for arm in arms)]
     if all(arm.costs["cost.flops"] == arm.costs["cost.flops_possible"] for arm in arms):
-        shown.remove("cost.flops_possible")
+        shown = [cost for cost in shown if cost != "cost.flops_possible"]
     figures = []
     for cost in shown:
         front = pareto(arms, cost)
@@ -42,7 +42,9 @@ def _front_in_words(front: Sequence[Arm], arms: Sequence[Arm]) -> str:
         f"{place} {arm.name} ({formats.accuracy(arm.accuracy.mean)})"
         for place, arm in enumerate(front, 1)
     )
-    return f"Nothing as cheap is better than these, {by}: {names}. Bars are standard errors."
+    bars = any(arm.accuracy.error is not None for arm in arms)
+    end = "Bars are standard errors over seeds." if bars else "One seed an arm: there are no bars."
+    return f"Nothing as cheap is better than these, {by}: {names}. {end}"
 
 
 def _cost_table(arms: Sequence[Arm], cost: str, front: Sequence[Arm]) -> Table:
@@ -278,22 +280,3 @@ def distortion_figure(arms: Sequence[Arm]) -> Figure | None:
             rows,
         ),
     )
-
-
-def control_table(arms: Sequence[Arm]) -> Table:
-    """Return each arm beside its controls: differences in points and their errors, seed by seed."""
-    rows: list[tuple[object, ...]] = []
-    kinds = [k for k in KINDS if any(k in controls_of(a, arms) for a in arms if not a.control)]
-    for arm in arms:
-        found = controls_of(arm, arms)
-        if arm.control or not found:
-            continue
-        row: list[object] = [arm.name]
-        for kind in kinds:
-            gap = paired(arm, found[kind]) if kind in found else None
-            row += [None, None] if gap is None else [gap.mean, gap.error]
-        rows.append(tuple(row))
-    columns = [("arm", "text")]
-    for kind in kinds:
-        columns += [(f"over {kind}", "points"), ("±", "error")]
-    return Table("beside its controls", columns, rows)

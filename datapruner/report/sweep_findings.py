@@ -31,7 +31,10 @@ def findings(arms: Sequence[Arm]) -> list[str]:
 def _near(arms: Sequence[Arm], full: Arm) -> list[str]:
     """Name the cheapest arm within a point of full and dense, chosen on what is set aside."""
     least = full.chosen_by.mean - _NEAR
-    near = [a for a in arms if a.chosen_by.mean >= least and a.costs[_COST] < full.costs[_COST]]
+    cheaper = [arm for arm in arms if arm.costs[_COST] < full.costs[_COST]]
+    near = [arm for arm in cheaper if arm.chosen_by.mean >= least]
+    if not cheaper:
+        return []
     if not near:
         return [
             "Nothing cheaper comes within a point of it: on this grid, train on everything, dense."
@@ -66,7 +69,7 @@ def difference(gap: Estimate) -> str:
 
 
 def _beside(arms: Sequence[Arm], control: str) -> tuple[list[Gap], int]:
-    """Return each arm beside its control of a kind, and how many are above it beyond doubt."""
+    """Return each arm beside its control of a kind, and how many a t-test puts above it."""
     gaps = []
     for arm in arms:
         other = controls_of(arm, arms).get(control)
@@ -82,7 +85,7 @@ def _choosing(arms: Sequence[Arm]) -> list[str]:
     if not gaps:
         return []
     best, arm, other = max(gaps, key=lambda one: one[0].mean)
-    lead = f"{better} of {len(gaps)} scored arms beat a random subset of their size beyond doubt"
+    lead = f"{better} of {len(gaps)} scored arms beat a random subset of their size (t-test, 95 %)"
     return [f"{lead}; the best of them, {arm.name}, is {difference(best)} {other.name}."]
 
 
@@ -92,7 +95,8 @@ def _equal(arms: Sequence[Arm]) -> list[str]:
     if not gaps:
         return []
     best, arm, other = max(gaps, key=lambda one: one[0].mean)
-    lead = f"{better} of {len(gaps)} arms on less data surely beat all data for as many steps"
+    lead = f"{better} of {len(gaps)} arms on less data beat all data for as many steps"
     return [
-        f"{lead}, scoring counted; the best beside its own, {arm.name}, is {difference(best)} it."
+        f"{lead} (t-test, 95 %), scoring counted; the best beside its own, {arm.name}, is "
+        f"{difference(best)} it."
     ]

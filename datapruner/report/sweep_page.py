@@ -17,9 +17,9 @@ from .outcome import plus_minus
 from .rendering import render
 from .sweep_arms import Arm, gather_arms, pareto
 from .sweep_charts import compact, key, styles_of
+from .sweep_controls import control_table
 from .sweep_figures import (
     class_figure,
-    control_table,
     cost_figures,
     distortion_figure,
     heat_maps,
@@ -127,7 +127,7 @@ def _notes(rows: Sequence[Row], about: dict[str, Any], arms: Sequence[Arm]) -> l
             "There is no test split: accuracy is that on the part set aside, by which the front is "
             "chosen as well, which flatters what is on it."
         )
-    if max(sum(r["arm"] == row["arm"] for r in rows) for row in rows) == 1:
+    if max(len(arm.rows) for arm in arms) == 1:
         notes.append("One seed: differences cannot be told from chance.")
     return notes
 
