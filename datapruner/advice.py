@@ -56,11 +56,11 @@ def advice(
     """
     arms = gather_arms(rows)
     full = full_arm(arms)
+    failed = [row["error"].rstrip(".") for row in rows if row["status"] == "failed"]
     if full is None:
         from .errors import PrunerError
 
-        errors = [row["error"] for row in rows if row["error"]]
-        raise PrunerError(f"no run on everything ended well: {errors[0] if errors else 'no time'}")
+        raise PrunerError(f"no run on everything ended well: {failed[0] if failed else 'no time'}")
     gaps = {arm.name: paired(arm, full) for arm in arms if arm.name != full.name}
     cheaper = [arm for arm in arms if arm.name in gaps and arm.costs[_COST] < full.costs[_COST]]
     sure = [arm for arm in cheaper if surely_within(gaps[arm.name], lose)]
@@ -71,6 +71,7 @@ def advice(
         f"Pilot: {sum(len(arm.rows) for arm in arms)} runs of {scope} in {seconds:,.0f} s, judged "
         f"on a fifth of the training set that was set aside; the test set was not read."
         + (f" For {skipped} more there was no time." if skipped else "")
+        + (f" {len(failed)} failed; the first: {failed[0]}." if failed else "")
     ]
     near = {arm.name: gaps[arm.name] for arm in cheaper}
     words.append(_recommended(best, full, near, share, lose))
@@ -118,13 +119,15 @@ def surely_above(gap: Estimate) -> bool:
 
 
 def _percent(value: Estimate) -> str:
-    error = "" if value.error is None else f" ± {100 * value.error:.2f}"
-    return f"{100 * value.mean:.2f}{error} %"
+    if value.error is None:
+        return f"{100 * value.mean:.2f} % (one seed)"
+    return f"{100 * value.mean:.2f} ± {100 * value.error:.2f} %"
 
 
 def _points(gap: Estimate) -> str:
-    error = "" if gap.error is None else f" ± {100 * gap.error:.2f}"
-    return f"{100 * gap.mean:+.2f}{error} points"
+    if gap.error is None:
+        return f"{100 * gap.mean:+.2f} points (one seed)"
+    return f"{100 * gap.mean:+.2f} ± {100 * gap.error:.2f} points"
 
 
 def _recommended(
@@ -136,11 +139,14 @@ def _recommended(
             key=lambda name: _mean(gaps[name]),
             default=None,
         )
-        nearest = ""
-        if near is not None:
-            gap = gaps[near]
-            assert gap is not None
-            nearest = f" The nearest, {near}, is at {_points(gap)}."
+        if near is None:
+            return (
+                f"Train on everything: {_percent(full.accuracy)}. Nothing cheaper was run to its "
+                "end, so that there is nothing else to recommend."
+            )
+        gap = gaps[near]
+        assert gap is not None
+        nearest = f" The nearest, {near}, is at {_points(gap)}."
         return (
             f"Train on everything: {_percent(full.accuracy)}. Nothing cheaper is surely (90 %) "
             f"within {100 * lose:g} points of it.{nearest}"

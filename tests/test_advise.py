@@ -166,3 +166,21 @@ def test_the_command(capsys, tmp_path):
     assert found["rows"][0]["arm"] == "all data"
     assert main([*words, "--budget", "soon"]) == 2
     assert main([*words, "--dry-run"]) == 0
+
+
+def test_what_failed_is_said_and_nothing_else_is_recommended():
+    found = rows(0.9)
+    broken = [
+        one | {"status": "failed", "error": "loss is not finite."} if one["fraction"] < 1 else one
+        for one in found
+    ]
+    words = said(broken).words
+    assert words[0].endswith("3 failed; the first: loss is not finite.")
+    assert words[1].endswith(
+        "Nothing cheaper was run to its end, so that there is nothing else to recommend."
+    )
+
+
+def test_one_seed_is_said():
+    found = [one for one in rows(0.9) if one["fraction"] == 1 or one["seed"] == 0]
+    assert "random 50 %, is at -0.20 points (one seed)." in said(found).words[1]
