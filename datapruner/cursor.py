@@ -1,14 +1,21 @@
 """Where a wrapped loader stands: which epoch, how far in it, and what the sampler made of it."""
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .batching import in_batches
+from .by_score import ByScore
 from .errors import UsageError
+from .infobatch import InfoBatch
 from .loaders import Batch
+from .mixed import Mixed
+from .ranks import processes
 from .samplers import Sampler
+
+_LISTENING = (InfoBatch, ByScore, Mixed)  # ours, which gather what all processes observed
 
 
 class Cursor:
@@ -50,7 +57,7 @@ class Cursor:
         self.indices: Tensor | None = None
         self._next, self._skip, self._given = 0, 0, 0
         self._weight: Tensor | None = None
-        self._open = False
+        self._open = self._heard = False
         self._shared: tuple[int, Tensor] | None = None
 
     def set_epoch(self, epoch: int) -> None:
@@ -121,6 +128,14 @@ class Cursor:
     def end(self) -> None:
         """End the pass under way, if there is one."""
         if self._open:
+            if isinstance(self.sampler, _LISTENING) and not self._heard and self.all_given():
+                self._heard = True  # said once
+                name = type(self.sampler).__name__
+                warnings.warn(
+                    f"{name} heard no loss in a whole epoch, so it does not choose; call "
+                    "loader.observe(losses) for each batch",
+                    stacklevel=3,
+                )
             self._open, self._shared = False, None
             self.sampler.end_epoch(self.epoch)
 
@@ -150,7 +165,8 @@ class Cursor:
             (weight * losses).mean(), to call backward on.
 
         Raises:
-            UsageError: there is no batch at hand, or the losses are not one a row.
+            UsageError: there is no batch at hand, the losses are not one a row, or other processes
+                share the epoch and cannot be told.
         """
         if self.indices is None:
             raise UsageError("observe() belongs inside the loop over the loader; no batch is there")
@@ -159,6 +175,13 @@ class Cursor:
                 f"observe() takes one loss for each of the {len(self.indices)} rows, got shape "
                 f'{tuple(losses.shape)}; compute the loss with reduction="none"'
             )
+        if self.world > processes() and isinstance(self.sampler, _LISTENING):
+            raise UsageError(
+                f"the loader is one of {self.world} processes, which draw alike only if they hear "
+                f"what the others observe, and torch.distributed joins {processes()}; call "
+                "torch.distributed.init_process_group first"
+            )
+        self._heard = True
         rows = losses.detach()
         nothing = torch.empty(0)
         self.sampler.observe(self.epoch, Batch(self.indices, nothing, nothing), None, rows)
@@ -197,6 +220,7 @@ class Cursor:
                 )
         self.sampler.load_state_dict(state["sampler"])
         self._open, self.indices, self._shared = False, None, None
+        self._heard = True
         self._next, self._skip = int(state["epoch"]), int(state["batches"])
 
 

@@ -288,6 +288,27 @@ def test_half_losses_are_averaged_in_float32():
     torch.testing.assert_close(mean, torch.tensor(1001.999 / 2))
 
 
+def test_processes_that_cannot_hear_each_other_are_refused():
+    """Each would draw by its own losses: shares would overlap and leave examples out."""
+    loader = dp.prune(loader_of(), dp.InfoBatch(4), rank=0, world=2)
+    next(iter(loader))
+    with pytest.raises(UsageError, match="2 processes.* joins 1; call torch.distributed.init"):
+        loader.observe(torch.ones(4))
+    deaf = dp.prune(loader_of(), dp.RS2(0.5), rank=0, world=2)
+    next(iter(deaf))
+    assert deaf.observe(torch.ones(4)) == 1
+
+
+@pytest.mark.parametrize("sampler", [dp.InfoBatch(4), dp.ByScore(0.5, "loss")])
+def test_a_loop_that_forgets_to_tell_is_told_once(sampler):
+    loader = dp.prune(loader_of(), sampler)
+    next(iter(loader))  # a look at a batch is no epoch
+    with pytest.warns(UserWarning, match="heard no loss in a whole epoch.*loader.observe"):
+        seen(loader)
+    seen(loader)  # a warning would be an error here
+    seen(dp.prune(loader_of(), dp.RS2(0.5)))
+
+
 def test_observe_says_what_is_wrong():
     loader = dp.prune(loader_of(), dp.RS2(0.5))
     with pytest.raises(UsageError, match="inside the loop"):
