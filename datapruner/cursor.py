@@ -77,6 +77,11 @@ class Cursor:
                 self.sampler.end_epoch(self._next)
             self._next, self._skip = int(epoch), 0
 
+    def be(self, rank: int, world: int) -> None:
+        """Take the shares of this process from now on."""
+        if (rank, world) != (self.rank, self.world):
+            self.rank, self.world, self._shared = rank, world, None
+
     def share(self, epoch: int) -> Tensor:
         """Return the order of this process in an epoch, (m,) int64.
 

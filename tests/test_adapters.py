@@ -98,6 +98,19 @@ def test_lightning_goes_on_with_the_epochs_of_its_checkpoint(tmp_path):
     assert first + rest == plain(SAMPLERS["rs2"]())[0]
 
 
+def test_a_process_that_starts_after_prune_for_takes_its_own_share():
+    """As with the strategies ddp_spawn and ddp_notebook."""
+    trainer = SimpleNamespace(
+        global_rank=0, world_size=2, reload_dataloaders_every_n_epochs=1, current_epoch=0
+    )
+    loader = for_lightning.prune_for(trainer, DataLoader(torch.arange(8), 2), [0, 2, 3, 5, 6])
+    assert len(loader) == 1
+    trainer.global_rank = 1
+    assert [batch.tolist() for batch in loader] == [[2, 5]]
+    trainer.world_size, trainer.current_epoch = 3, 1
+    assert [batch.tolist() for batch in loader] == [[2]]
+
+
 def test_lightning_without_reloading_is_refused():
     trainer = SimpleNamespace(global_rank=0, world_size=1, reload_dataloaders_every_n_epochs=0)
     with pytest.raises(dp.UsageError, match="reload_dataloaders_every_n_epochs=1"):

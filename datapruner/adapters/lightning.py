@@ -60,19 +60,25 @@ class _Passes:
 
     Lightning makes iterators that it never asks, to see whether it can, so an epoch begins with its
     first batch; and it counts batches, never asking for the one after the last, so an epoch whose
-    last batch was given has ended when the length of the next is read.
+    last batch was given has ended when the length of the next is read. Some of its strategies start
+    the processes when fit begins (ddp_spawn, ddp_notebook), so which this is shows only then.
     """
 
     def __init__(self, trainer: Any, loader: Any) -> None:
         self.trainer, self.loader = trainer, loader
 
     def __iter__(self) -> Iterator[Any]:
+        self._be_this_process()
         self.loader.set_epoch(self.trainer.current_epoch)
         yield from self.loader
 
     def __len__(self) -> int:
+        self._be_this_process()
         self.loader._cursor.end_if_given()
         return len(self.loader)
+
+    def _be_this_process(self) -> None:
+        self.loader._cursor.be(self.trainer.global_rank, self.trainer.world_size)
 
     def __getattr__(self, name: str) -> Any:
         if name in ("trainer", "loader"):
