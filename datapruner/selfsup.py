@@ -244,7 +244,7 @@ def _refuse_calibration(run: Run) -> None:
 def _encoder(run: Run, spec: SelfSup, shape: tuple[int, ...]) -> nn.Module:
     """Return the network, whose classifier is the projection head's first layer."""
     model = make_model(run.model, spec.hidden, shape, seed=run.seed)
-    if spec.size and spec.size not in shape[1:]:
+    if spec.size and shape[1:] != (spec.size, spec.size):
         small = torch.zeros(2, shape[0], spec.size, spec.size)
         try:
             with torch.no_grad():

@@ -167,6 +167,9 @@ def test_what_cannot_be_trained_is_said_before_anything(digits, tmp_path):
         pretrain(rows, run=RUN, out=tmp_path / "a")
     with pytest.raises(dp.UsageError, match="takes pictures of one size"):
         pretrain(digits, SelfSup(size=6), run=dataclasses.replace(RUN, model="mlp"))
+    wide = torch.utils.data.TensorDataset(digits.x[:9].repeat(1, 1, 1, 2), torch.arange(9) % 2)
+    with pytest.raises(dp.UsageError, match="views of 8 pixels are another than the data's"):
+        pretrain(dp.open_data(wide), SelfSup(size=8), run=RUN)
     with pytest.raises(dp.UsageError, match="no model is called"):
         pretrain(digits, run=Run(model="nope"), out=tmp_path / "a")
     assert not (tmp_path / "a").exists()
