@@ -46,6 +46,16 @@ def test_differences_are_paired_by_seed_where_seeds_agree():
     assert (unpaired.mean, unpaired.error) == pytest.approx((0.05, np.hypot(0.02, 0.01)))
 
 
+def test_seconds_that_are_not_known_leave_the_curve_over_time_out():
+    """A file may say null, as it may leave them out."""
+    known, *_ = runs()
+    for row in ({"seconds": None}, {}):
+        rows = [{"epoch": 0, "examples": 9, "steps": 1, "test_accuracy": 0.5} | row]
+        arm = gather([replace(known, history=rows)])[0]
+        assert arm.curve[0][:3] == (9, 1, 0.5)
+        assert np.isnan(arm.curve[0][4])
+
+
 def test_sentences_do_not_claim_what_noise_explains():
     assert "2 seeds do not tell the two apart" in sentences(gather(runs()))[-1]  # t of 5
     close = [replace(run, accuracy=0.8 + 0.001 * run.seed) for run in runs()[2:4]]

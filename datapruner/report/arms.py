@@ -120,6 +120,11 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def _known(seconds: float | None) -> float:
+    """Return NaN for what a file says is not known."""
+    return np.nan if seconds is None else seconds
+
+
 def _baseline(name: str, examples: dict[str, float]) -> str | None:
     """Name the random arm of the same cost; the full and the random arms have none."""
     if name == FULL or name.lower().startswith(RANDOM):
@@ -162,7 +167,7 @@ def _curve(runs: Sequence[Result]) -> tuple[tuple[float, float, float, float, fl
                 _mean([row["steps"] for row in rows]),
                 accuracy.mean,
                 np.nan if accuracy.error is None else accuracy.error,
-                _mean([row.get("seconds", np.nan) for row in rows]) + preparation,
+                _mean([_known(row.get("seconds")) for row in rows]) + preparation,
             )
         )
     return tuple(curve)
