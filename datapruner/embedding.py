@@ -30,15 +30,17 @@ def embed(
 ) -> np.ndarray:
     """Return the penultimate features of each example: the input of the network's classifier.
 
-    A clean pass: eval mode, no augmentation, float32. Rows that cannot be read are 0. No label is
-    read where a network is handed over.
+    A clean pass: eval mode, no augmentation, float32; pictures in memory are normalised by their
+    own mean and spread. Rows that cannot be read are 0. No label is read where a network is handed
+    over.
 
     Args:
         data: what to embed.
         encoder: a Record, for the network it trained; a network; or the name of a network from
             models.MODELS or "torchvision:NAME", whose weights are random and which is then a
             baseline and nothing more.
-        run: batch size, picture size, workers and device are read; for a Record its own is taken.
+        run: batch size, picture size, workers and device are read; for a Record its own is taken,
+            but for a device that is named here.
         out: .npy file to write, with what it is of in a .json beside it; one that exists is read
             instead, when it is of these data and this network.
         progress: called as progress(text, rows done, rows in all).
