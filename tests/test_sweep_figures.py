@@ -64,3 +64,20 @@ def test_a_full_run_that_knows_nothing_has_no_recall_to_compare_with():
     arms = gather_arms([row("all data", 0.0, 2, **none), row("x", 0.5, 1, density=0.2)])
     assert distortion(arms[1], arms[0]) is None
     assert distortion_figure(arms) is None
+
+
+def test_what_is_drawn_anew_is_no_scored_arm():
+    half = {"fraction": 0.5, "density": 1.0}
+    rows = [row("all data", 0.9, 4)]
+    for seed in (0, 1):
+        rows += [
+            row("random 50 %", 0.8 + 0.001 * seed, 2, seed, keep="random", **half),
+            row("RS2 50 %", 0.85, 2, seed, keep="rs2", **half),
+            row("el2n ccs 50 %", 0.7, 2, seed, keep="el2n+ccs", **half),
+        ]
+    said = [words for words in findings(gather_arms(rows)) if "random subset" in words]
+    assert [words.partition(" beat ")[0] for words in said] == [
+        "0 of 1 scored arms",
+        "1 of 1 arms of RS2",
+    ]
+    assert "the best of them, el2n ccs 50 %, is" in said[0]

@@ -76,17 +76,27 @@ def _beside(arms: Sequence[Arm], control: str) -> tuple[list[Gap], int]:
         gap = None if other is None else paired(arm, other)
         if other is not None and gap is not None:
             gaps.append((gap, arm, other))
-    return gaps, sum(bool(gap.mean > 0 and told_apart(gap)) for gap, _, _ in gaps)
+    return gaps, sum(map(_above, gaps))
+
+
+def _above(one: Gap) -> bool:
+    return bool(one[0].mean > 0 and told_apart(one[0]))
 
 
 def _choosing(arms: Sequence[Arm]) -> list[str]:
-    """Say how scored subsets do beside random ones."""
-    gaps, better = _beside(arms, RANDOM_DATA)
-    if not gaps:
-        return []
-    best, arm, other = max(gaps, key=lambda one: one[0].mean)
-    lead = f"{better} of {len(gaps)} scored arms beat a random subset of their size (t-test, 95 %)"
-    return [f"{lead}; the best of them, {arm.name}, is {difference(best)} {other.name}."]
+    """Say how scored subsets, and those that are drawn anew, do beside random ones."""
+    every, _ = _beside(arms, RANDOM_DATA)
+    said = []
+    for words, kind in (("scored arms", "+"), ("arms of RS2", "rs2")):
+        gaps = [one for one in every if kind in str(one[1].first["keep"])]
+        if gaps:
+            better = sum(map(_above, gaps))
+            best, arm, other = max(gaps, key=lambda one: one[0].mean)
+            said.append(
+                f"{better} of {len(gaps)} {words} beat a random subset of their size (t-test, "
+                f"95 %); the best of them, {arm.name}, is {difference(best)} {other.name}."
+            )
+    return said
 
 
 def _equal(arms: Sequence[Arm]) -> list[str]:
