@@ -20,7 +20,9 @@ def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> An
     The Trainer reads the length of the first epoch and sizes the schedule by it. Where later ones
     are shorter (InfoBatch) training ends after its epochs, before the schedule does; longer ones
     would be cut off and are refused. What was going on in the middle of an epoch has to begin that
-    epoch anew (`ignore_data_skip=True`): the Trainer would skip batches of the whole dataset.
+    epoch anew (`ignore_data_skip=True`): the Trainer would skip batches of the whole dataset. What
+    InfoBatch or a score observed is in no checkpoint of the Trainer but in `loader.state_dict()`,
+    to be saved and loaded beside it.
 
     For samplers that listen or weigh, make the Trainer with a loss that keeps rows apart::
 
