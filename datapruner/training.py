@@ -87,18 +87,23 @@ def train(
     folder = None if out is None else claim(out, "train", run_id, run, fingerprints)
     if folder is not None and (done := finished(folder, model)) is not None:
         return model.eval(), done
-    history = fit(
-        model,
-        loader,
-        sampler,
-        run,
-        loss=loss if lesson is None else lesson,
-        masks=run.weights,
-        test=tester,
-        checkpoint=None if folder is None else folder / "checkpoint.safetensors",
-        run_id=run_id,
-        progress=progress,
-    )
+    try:
+        history = fit(
+            model,
+            loader,
+            sampler,
+            run,
+            loss=loss if lesson is None else lesson,
+            masks=run.weights,
+            test=tester,
+            checkpoint=None if folder is None else folder / "checkpoint.safetensors",
+            run_id=run_id,
+            progress=progress,
+        )
+    except UsageError:  # what only fit can see, such as a pattern that the network does not have
+        if folder is not None:
+            _unclaim(folder)
+        raise
     if folder is not None:
         if lesson is not None:
             write_json(folder / "distill.json", lesson.about)
@@ -278,3 +283,10 @@ def claim(out: Path | str, kind: str, run_id: str, run: Run, fingerprints: dict[
         {"kind": kind, "id": run_id, "run": run.changed(), "fingerprints": fingerprints},
     )
     return folder
+
+
+def _unclaim(folder: Path) -> None:
+    """Leave a folder that holds nothing but the claim to it, for another run to take."""
+    if [path.name for path in folder.iterdir()] == ["run.json"]:
+        (folder / "run.json").unlink()
+        folder.rmdir()

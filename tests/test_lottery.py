@@ -135,6 +135,7 @@ WRONG = [
     ({"rewind": "0", "classifier_rate": 0.1}, ["within='layer'"]),
     ({"rewind": "0", "skip": "conv9"}, ["'conv9'"]),
     ({"rewind": "13steps"}, ["step 13", "12 steps"]),
+    ({"rewind": "99.9%"}, ["99.9", "12 steps"]),
 ]
 
 
@@ -143,6 +144,21 @@ def test_what_makes_no_sense_is_refused(options, words, tmp_path):
     with pytest.raises(UsageError) as refused:
         lottery(RUN, out=tmp_path / "l", **options)
     assert [word for word in words if word not in str(refused.value)] == []
+    assert not (tmp_path / "l").exists(), "nothing was trained, and another lottery may have it"
+
+
+def test_a_dry_run_refuses_what_the_run_would(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train = ["train", "digits", "--model", "mlp", "--dry-run"]
+    lottery = ["lottery", "digits", "--model", "mlp", "--epochs", "1", "--dry-run"]
+    for words, error in (
+        ([*train, "--density", "0.1", "--criterion", "magnitud"], "'magnitude'"),
+        ([*train, "--density", "0.5", "--pattern", "2:4", "--allocation", "erk"], "2:4"),
+        ([*lottery, "--rewind", "13steps"], "only 12 steps"),
+        ([*lottery, "--rewind", "0", "--rounds", "60"], "fewer rounds"),
+    ):
+        assert main(words) == 2
+        assert error in capsys.readouterr().err
 
 
 def test_a_subset_of_the_data_plays_cheaper_rounds(tmp_path):

@@ -82,6 +82,14 @@ def test_a_wrong_word_leaves_no_folder(digits, tmp_path, wrong):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_only_training_finds_out_leaves_no_folder_either(digits, tmp_path):
+    """Whether there are residual blocks is seen when the network is traced, inside fit."""
+    run = Run(model="mlp", epochs=1, weights=dp.WeightPruning(0.5, pattern="residual"))
+    with pytest.raises(UsageError, match="no residual block"):
+        dp.train(run, digits, out=tmp_path / "t")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_folder_of_a_run_holds(digits, tmp_path):
     model, history = dp.train(RUN, digits, out=tmp_path / "t")
     about = json.loads((tmp_path / "t" / "run.json").read_text())

@@ -57,19 +57,22 @@ def lottery(
     from ..masks import prunable
     from ..masks.removing import Removal
     from ..masks.rewinding import Rewind
+    from ..masks.tickets import check
     from ..masks.tickets import lottery as work
-    from ..training import make_loader, network
+    from ..training import make_loader, make_sampler, network
 
     sampler = drawing.shared(teaching).spec()
     run = run_of(training, data=data, sampler=sampler, distill=teaching.spec())
-    Rewind.read(rewind)
-    Removal.read(rate, within, classifier_rate)
+    plan, removal = Rewind.read(rewind), Removal.read(rate, within, classifier_rate)
     with Console() as console:
         opened = open_data(data, "train", download=opening.download, strict=opening.strict)
         test = open_test(data, opening, console)
         if common.dry_run:
             from .estimate import estimate, text
 
+            loader, (drawn, _) = make_loader(opened, run), make_sampler(run, opened)
+            model = network(run, opened, loader)
+            check(run, model, loader, drawn, rounds=rounds, removal=removal, plan=plan, skip=skip)
             cost = estimate(run, opened, recording=False)
             print(
                 json.dumps({"runs": rounds + 1, "run": cost})

@@ -57,6 +57,7 @@ def _train(
 ) -> None:
     """Train what the run says; print accuracy beside what it cost."""
     from ..data import open_data
+    from ..training import make_loader, network
     from ..training import train as work
     from .estimate import estimate, text
 
@@ -66,6 +67,8 @@ def _train(
         if remove:
             rehearse(run, data)
         if common.dry_run:
+            if run.weights is not None:
+                run.weights.check(network(run, data, make_loader(data, run)))
             cost = estimate(run, data, recording=False)
             print(json.dumps(cost) if common.json else text(cost))
             return

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ..loaders import Loader
 from ..losses import Adaptive, Loss
 from ..run import Run
 from ..samplers import Sampler
+from ..step_count import steps
 from .removing import Removal, Within, whole
 from .rewinding import Capturing, Rewind
 
@@ -108,7 +110,8 @@ def lottery(
     from ..training import claim, make_lesson, make_loader, make_sampler, network
 
     plan, removal = Rewind.read(rewind), Removal.read(rate, within, classifier_rate)
-    _check(run, rounds, loss, plan)
+    if loss is not None and run.distill is not None:
+        raise UsageError("loss and run.distill are both given; give one of them")
     if data is None:
         if run.data is None:
             raise UsageError("nothing to train on; set run.data or hand over data")
@@ -123,7 +126,7 @@ def lottery(
     model = network(run, data, loader)
     first = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     masks = whole(model, skip)
-    removal.check(model, rounds, skip)
+    check(run, model, loader, sampler, rounds=rounds, removal=removal, plan=plan, skip=skip)
     folder = claim(out, "lottery", run_id, run, fingerprints)
     if lesson is not None:
         write_json(folder / "distill.json", lesson.about)
@@ -211,15 +214,48 @@ class _Game:
         return int(about["captured"]), int(about["total"])
 
 
-def _check(run: Run, rounds: int, loss: Loss | Adaptive | None, plan: Rewind) -> None:
+def check(
+    run: Run,
+    model: nn.Module,
+    loader: Loader,
+    sampler: Sampler,
+    *,
+    rounds: int,
+    removal: Removal,
+    plan: Rewind,
+    skip: str = "",
+) -> None:
+    """Refuse a lottery that could not come to its end, before the first round trains.
+
+    Raises:
+        UsageError: the run prunes by itself, too little would be left, or there are fewer steps
+            than are to be rewound to. What InfoBatch leaves of them is known after round 0 alone.
+    """
     if run.weights is not None:
         raise UsageError("a lottery prunes between runs; leave run.weights at None")
-    if loss is not None and run.distill is not None:
-        raise UsageError("loss and run.distill are both given; give one of them")
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, not {rounds}")
-    if run.steps and plan.steps >= run.steps:
-        raise _too_late(plan, run.steps)
+    removal.check(model, rounds, skip)
+    if plan.share or plan.steps:
+        replace(run, steps=run.steps or 1)  # as later rounds have it: refused where it cannot be
+    total = run.steps or _steps(run, loader, sampler)
+    if total is not None and max(plan.steps, ceil(plan.share * total - 1e-9)) >= total:
+        raise _too_late(plan, total)
+
+
+def _steps(run: Run, loader: Loader, sampler: Sampler) -> int | None:
+    """Return the steps of a round, None where they depend on losses."""
+    try:
+        return steps(
+            sampler,
+            len(loader.labels),
+            epochs=run.epochs,
+            batch_size=loader.batch_size,
+            labels=loader.labels,
+            readable=loader.readable,
+        )
+    except UsageError:
+        return None
 
 
 def _too_late(plan: Rewind, steps: int) -> UsageError:
