@@ -1,8 +1,11 @@
 """Weight masks at the edges: floors, shared layers, what a network does not give a criterion."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import datapruner as dp
 from datapruner import UsageError, ranks
@@ -13,6 +16,7 @@ from datapruner.masks.exchange import exchanged
 from datapruner.masks.learned import LearnedScores
 from datapruner.masks.probe import Probe
 from datapruner.masks.units import Group, Member
+from datapruner.run import RS2Spec
 
 ROUND = dp.Run(data="digits", model="mlp", steps=3)
 
@@ -223,6 +227,34 @@ def test_a_lottery_that_cannot_end_does_not_begin(options, words, tmp_path):
         lottery(ROUND, out=tmp_path / "l", **({"rewind": "0", "rounds": 1} | options))
     assert [word for word in words if word not in str(refused.value)] == []
     assert not (tmp_path / "l").exists()
+
+
+def test_a_share_that_moves_with_the_epochs_is_not_rewound_to_a_step(tmp_path):
+    run = replace(ROUND, epochs=4, steps=0, sampler=RS2Spec(0.1, final=0.5))
+    with pytest.raises(UsageError, match="needs epochs"):
+        lottery(run, rounds=1, rewind="25%", out=tmp_path / "l")
+    assert not (tmp_path / "l").exists()
+
+
+@pytest.mark.parametrize("examples", [15, 0])
+def test_scoring_on_a_pruned_loader_leaves_its_epochs_as_they_were(examples):
+    def orders(scored):
+        rows = TensorDataset(torch.randn(60, 8), torch.arange(60) % 3)
+        loader = dp.prune(DataLoader(rows, batch_size=10), dp.RS2(0.5, seed=3))
+        if scored:
+            model = nn.Linear(8, 3)
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+            spec = dp.WeightPruning(0.5, "snip", examples=examples)
+            dp.masks.attach(model, optimizer, spec, loader=loader).begin()
+        return [loader.indices.tolist() for _ in range(3) for _ in loader]
+
+    assert orders(True) == orders(False)
+
+
+@pytest.mark.parametrize("batch", [torch.zeros(4, 8), {"x": torch.zeros(4, 8)}, [torch.zeros(4)]])
+def test_weights_are_scored_on_batches_of_two(batch):
+    with pytest.raises(UsageError, match="batches .x, y."):
+        make_masks(nn.Linear(8, 3), density=0.5, criterion="snip", loader=[batch])
 
 
 def test_the_cost_of_layers_that_share_a_masked_weight():

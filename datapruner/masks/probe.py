@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..cursor import Pruned
 from ..errors import UsageError
 from ..evaluation import evaluating
 from ..hardware import placed
@@ -105,7 +106,7 @@ def calibration(
         device: where they go.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or batches are not (x, y).
 
     Example:
         >>> batches = [(torch.zeros(4, 3), torch.zeros(4, dtype=torch.int64))] * 3
@@ -135,13 +136,31 @@ def _passed(loader: Examples, order: Tensor | None, most: int) -> Iterator[Batch
         return
     if order is not None:
         raise UsageError("an order needs a loader of ours; these batches come in their own")
-    with torch.random.fork_rng(devices=[]):  # a DataLoader draws from the global generator
+    with torch.random.fork_rng(devices=[]), _put_back(loader):  # a DataLoader draws globally
         for batch in loader:
             if isinstance(batch, Batch):
                 yield batch
-            else:
+            elif isinstance(batch, tuple | list) and len(batch) > 1:
                 x, y = batch[0], batch[1]
                 yield Batch(torch.arange(len(y)), x, y)
+            else:
+                raise UsageError(
+                    f"the loader gives a {type(batch).__name__}; weights are scored on batches "
+                    "(x, y), so hand over a loader of those"
+                )
+
+
+@contextmanager
+def _put_back(loader: Iterable[Any]) -> Iterator[None]:
+    """Let the pass of training that follows be the one it would have been without this one."""
+    if not isinstance(loader, Pruned):
+        yield
+        return
+    before = loader.state_dict()
+    try:
+        yield
+    finally:
+        loader.load_state_dict(before)
 
 
 @contextmanager
