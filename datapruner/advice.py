@@ -192,7 +192,7 @@ def _ends(arms: Sequence[Arm], full: Arm) -> list[str]:
         best = max(gaps, key=lambda end: _mean(gaps[end]))
         gap = gaps[best]
         sure = gap is not None and surely_above(gap)
-        verdict = f"keep the {best}" if sure else "choose at random"
+        verdict = f"keep the {best}" if sure else "neither is surely above it: choose at random"
         said.append(f"At {100 * fraction:g} %, beside random: {', '.join(parts)}; {verdict}.")
     return said
 
@@ -227,7 +227,9 @@ def _densities(arms: Sequence[Arm], gaps: dict[str, Estimate | None], lose: floa
     parts = ", ".join(f"{100 * arm.first['density']:g} %: {_points(gap)}" for arm, gap in known)
     fit = [arm for arm, gap in known if surely_within(gap, lose)]
     least = min((arm.first["density"] for arm in fit), default=None)
-    verdict = "keep all weights" if least is None else f"{100 * least:g} % of the weights suffice"
+    verdict = f"none is surely within {100 * lose:g} points: keep all weights"
+    if least is not None:
+        verdict = f"{100 * least:g} % of the weights suffice"
     return [
         f"Weights kept, beside dense: {parts}; {verdict}. Single weights that are masked make a "
         "network smaller to store, not faster on dense kernels."

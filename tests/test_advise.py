@@ -184,3 +184,6 @@ def test_what_failed_is_said_and_nothing_else_is_recommended():
 def test_one_seed_is_said():
     found = [one for one in rows(0.9) if one["fraction"] == 1 or one["seed"] == 0]
     assert "random 50 %, is at -0.20 points (one seed)." in said(found).words[1]
+    sparse = rows(0.85) + [row("sparse", 0, 0.90, 40, density=0.2)]
+    words = "20 %: +0.00 points (one seed); none is surely within 1 points: keep all weights."
+    assert words in "\n".join(said(sparse).words)
