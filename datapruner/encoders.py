@@ -19,7 +19,7 @@ from .models import make_model
 from .run import Run
 from .selfsup import METHODS, blind, load_encoder
 from .teacher_words import read_weights
-from .trained import saved_run
+from .trained import here, saved_run
 from .training import make_loader, network
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def load_network(word: str, data: "Data", run: Run | None = None) -> Encoder:
             `make_model` takes and its weights, safetensors or what torch.save wrote of a
             state_dict. torchvision's see pictures normalised as on ImageNet.
         data: what is to be embedded.
-        run: batch size, picture size, workers and device are read.
+        run: batch size, picture size, workers and device are read; of a run on these data its own
+            are taken, but for a device that is named here.
 
     Raises:
         UsageError: the word names nothing, or a network without weights.
@@ -121,7 +122,7 @@ def _of_a_folder(folder: Path, data: "Data", run: Run) -> Encoder:
         loader = make_loader(blind(data), run, like=_like(normalise))
         _refuse_channels(folder, normalise, _shape(data, loader))
         return _encoder(str(folder), model, loader, run, None)
-    its = saved_run(folder, data)
+    its = here(saved_run(folder, data), run)
     loader = make_loader(data, its)
     model = network(its, data, loader)
     load_weights(model, load_tensors(folder / "model.safetensors")[0]["model"], folder)

@@ -1,5 +1,6 @@
 """The network of a record, or one handed over, made ready for a pass over the data."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,6 +9,7 @@ from torch import nn
 from .checkpoint import load_tensors, load_weights
 from .errors import Refused, UsageError
 from .files import read_json
+from .hardware import pick_device
 from .loaders import Loader
 from .models import make_model
 from .run import Run
@@ -35,7 +37,8 @@ def ready(data: "Data", network_of: Network, run: Run | None = None) -> Ready:
     Args:
         data: what the loader reads.
         network_of: see `Network`.
-        run: batch size, picture size, workers and device are read; for a Record its own is taken.
+        run: batch size, picture size, workers and device are read; for a Record its own is taken,
+            but for a device that is named here.
 
     Raises:
         Refused: the record is of other data.
@@ -58,7 +61,7 @@ def ready(data: "Data", network_of: Network, run: Run | None = None) -> Ready:
                 f"{network_of.folder}: recorded by a loop of your own, so the network is not in "
                 "it; hand over the network itself"
             )
-        run = Run.from_dict(network_of.about["settings"])
+        run = here(Run.from_dict(network_of.about["settings"]), run)
     loader = make_loader(data, run)
     if isinstance(network_of, nn.Module):
         return Ready(network_of, loader, run)
@@ -121,7 +124,27 @@ def saved_run(folder: Path | str, data: "Data") -> Run:
             f"{folder}: trained on other data (fingerprint {made_for}, {data.name} has "
             f"{data.fingerprint}); train it on these"
         )
-    return Run.from_dict(settings)
+    return here(Run.from_dict(settings))
+
+
+def here(its: Run, asked: Run | None = None) -> Run:
+    """Return the settings of a saved run for this machine, which may lack the device that it had.
+
+    Args:
+        its: the settings.
+        asked: whose device is taken, unless it is auto.
+
+    Example:
+        >>> here(Run(device="cuda:99")).device, here(Run(), Run(device="cpu")).device
+        ('auto', 'cpu')
+    """
+    if asked is not None and asked.device != "auto":
+        return replace(its, device=asked.device)
+    try:
+        pick_device(its.device)
+    except UsageError:
+        return replace(its, device="auto")
+    return its
 
 
 def _load(model: nn.Module, record: Record, file: str) -> nn.Module:

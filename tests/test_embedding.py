@@ -7,6 +7,8 @@ from torch import nn
 
 import datapruner as dp
 from datapruner import PrunerError, Refused, Run, UsageError
+from datapruner.encoders import load_network
+from datapruner.files import read_json, write_json
 from datapruner.trained import ready
 
 
@@ -41,6 +43,20 @@ def test_unreadable_rows_are_zero(digits, record):
     some.readable[[3, 700]] = False
     rows = dp.embed(some, record)
     assert (rows == 0).all(1).nonzero()[0].tolist() == [3, 700]
+
+
+def test_a_record_of_another_machine_is_read_on_this_ones_device(digits, tmp_path):
+    record = dp.record(digits, Run(model="mlp", epochs=1), tmp_path / "r")
+    expected = dp.embed(digits, record)
+    about = read_json(tmp_path / "r" / "record.json")
+    about["settings"]["device"] = "cuda:99"
+    write_json(tmp_path / "r" / "record.json", about)
+    moved = dp.Record(tmp_path / "r")
+    for run in (None, Run(device="cpu")):
+        np.testing.assert_allclose(dp.embed(digits, moved, run=run), expected, rtol=1e-4, atol=1e-5)
+    assert ready(digits, moved, Run(device="cpu")).run.device == "cpu"
+    assert load_network(str(tmp_path / "r"), digits, Run(device="cpu")).device == "cpu"
+    assert dp.load_teacher(str(tmp_path / "r"), digits).fingerprint == record.about["model_hash"]
 
 
 def test_a_file_is_read_again_where_it_is_of_the_same(digits, record, tmp_path):
