@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import PrunerError
 from .grid import Grid
 from .sweep_shared import Site
-from .sweeping import Shard, counted_control, planned_points, trackers_of, work
+from .sweeping import Shard, counted_control, planned_points, tabulate, trackers_of, work
 
 
 def in_processes(site: Site, grid: Grid, shard: Shard, jobs: int, track: Sequence[str]) -> None:
@@ -70,7 +70,8 @@ def worker() -> None:
     torch.set_num_threads(told["threads"])
     out, grid = Path(told["out"]), Grid.from_dict(told["grid"])
     site = Site(grid, out, call=told["call"])
-    plan = planned_points(site, grid)[told["shard"][0] :: told["shard"][1]]
+    plan = planned_points(site, grid)
+    mine = plan[told["shard"][0] :: told["shard"][1]]
 
     def say(text: str) -> None:
         sys.stderr.write(text + "\n")
@@ -78,7 +79,15 @@ def worker() -> None:
 
     try:
         trackers = trackers_of(told["track"], out)
-        work(site, plan, trackers, say, told["call"], lambda p: counted_control(site, grid, p))
+        work(
+            site,
+            mine,
+            trackers,
+            say,
+            told["call"],
+            lambda point: counted_control(site, grid, point),
+            lambda: tabulate(site, grid, plan),
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     except PrunerError as error:

@@ -1,5 +1,6 @@
 """sweep(): a grid of runs, resumable, in several processes, with its controls and one table."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from .sweep_work import Outcome, outcome_of, run_point
 from .tracking import JsonLines, Logged, Tracker, check_tracker, log_run, make_tracker
 
 Say = Callable[[str], None]
+EVERY = 60.0  # seconds between two tables of a sweep that goes on
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,20 @@ def sweep(
     mine = plan[shard.i :: shard.n]
     try:
         if jobs == 1:
-            work(site, mine, trackers, say, beside=lambda point: counted_control(site, grid, point))
+            work(
+                site,
+                mine,
+                trackers,
+                say,
+                beside=lambda point: counted_control(site, grid, point),
+                table=lambda: tabulate(site, grid, plan),
+            )
         else:
             from .sweep_processes import in_processes
 
             in_processes(site, grid, shard, jobs, track)
     finally:
-        with locked(site.out / "results.lock"):  # so that no shard writes what it read before
-            rows = gather(site, [*plan, *counted_controls(site, grid, plan)])
-            write_rows(site.out, rows)
+        rows = tabulate(site, grid, plan)
     return rows
 
 
@@ -198,6 +205,7 @@ def work(
     say: Say | None,
     call: str = "",
     beside: Callable[[Point], Point | None] | None = None,
+    table: Callable[[], object] | None = None,
 ) -> None:
     """Run points, the first seed of all before the second; one that another process has is left.
 
@@ -210,7 +218,10 @@ def work(
         say: called with a line for each.
         call: see `run_point`.
         beside: returns what is to be run beside a point, once that has been run.
+        table: called after a point at most once a minute, to write down what there is: a sweep of
+            many hours that is killed leaves a table, and a page may be made of it meanwhile.
     """
+    written = time.monotonic()
 
     def then(point: Point, outcome: Outcome) -> None:
         run = Logged(
@@ -230,6 +241,9 @@ def work(
         run_point(site, point, then=then, call=call)
         if beside is not None and (control := beside(point)) is not None:
             run_point(site, control, then=then, call=call)
+        if table is not None and time.monotonic() - written >= EVERY:
+            table()
+            written = time.monotonic()
 
 
 def _result(outcome: Outcome) -> dict[str, float | None]:
@@ -245,6 +259,14 @@ def _line(point: Point, outcome: Outcome) -> str:
     accuracy = (outcome.get("test") or outcome["validation"])["accuracy"]
     took = outcome["measured"]["own_seconds"]
     return f"{name}: {100 * accuracy:.2f} %, {took:.1f} s"
+
+
+def tabulate(site: Site, grid: Grid, plan: Sequence[Point]) -> list[Row]:
+    """Write the tables of what lies in the folder, and return the rows."""
+    with locked(site.out / "results.lock"):  # so that no process writes what it read before
+        rows = gather(site, [*plan, *counted_controls(site, grid, plan)])
+        write_rows(site.out, rows)
+    return rows
 
 
 def gather(site: Site, plan: Sequence[Point]) -> list[Row]:

@@ -4,10 +4,11 @@ import shutil
 
 import pytest
 
-from datapruner import sweep_once, sweep_work, training
+from datapruner import sweep_once, sweep_work, sweeping, training
 from datapruner.errors import PrunerError, UsageError
 from datapruner.files import read_json, write_json
 from datapruner.grid import Grid
+from datapruner.results_table import read_rows
 from datapruner.run import Run
 from datapruner.sweep_once import once_a_call
 from datapruner.sweep_plan import points
@@ -145,3 +146,17 @@ def test_a_share_to_set_aside_that_holds_nothing_is_refused(tmp_path):
         Site(Grid.from_dict(GRID | {"validation": 0.0001}), tmp_path)
     with pytest.raises(UsageError, match="leaves one part empty"):
         Site(Grid.from_dict(GRID | {"validation": 0.9999}), tmp_path)
+
+
+def test_a_table_is_written_while_the_sweep_goes_on(tmp_path, monkeypatch):
+    """One that is killed after many hours has left what there was."""
+    monkeypatch.setattr(sweeping, "EVERY", 0.0)
+    seen = []
+
+    def say(_):
+        file = tmp_path / "out" / "results.parquet"
+        rows = read_rows(tmp_path / "out") if file.exists() else []
+        seen.append([row["status"] for row in rows])
+
+    sweep(GRID | {"grid": {"fraction": [0.1, 0.2, 0.3]}}, tmp_path / "out", say=say)
+    assert seen == [[], ["done", "missing", "missing"], ["done", "done", "missing"]]
