@@ -11,6 +11,7 @@ import torch
 
 from scorers import SCORERS
 
+from .checks import choose_rule
 from .errors import UsageError, suggest
 from .files import read_json, write_json
 from .history import History
@@ -18,6 +19,7 @@ from .hooks import Progress
 from .report import Result, write_results
 from .run import Run
 from .sampler_specs import InfoBatchSpec, KeepSpec, RS2Spec, SamplerSpec
+from .selection import Selection, keep
 from .traces import TRACES
 from .training import train
 
@@ -43,8 +45,9 @@ class Race:
         rule: how a scored arm keeps.
 
     Raises:
-        UsageError: a fraction that is none, two arms of one name, a run that has a sampler of its
-            own, or a scorer that the traces of one run do not feed.
+        UsageError: a fraction or ratio that is none, two arms of one name, a rule that is not
+            known, a run that has a sampler of its own, or a scorer that the traces of one run do
+            not feed.
 
     Example:
         >>> Race(Run(model="mlp"), fractions=(0.1, 0.3)).ratio
@@ -66,6 +69,11 @@ class Race:
                 raise UsageError(f"fraction must be above 0 and at most 1, not {fraction}")
         if self.run.sampler is not None:
             raise UsageError("the run of a race has no sampler; its arms have")
+        if self.ratio is not None:
+            InfoBatchSpec(self.ratio)
+        if self.score_epochs < 0:
+            raise UsageError(f"score_epochs must be at least 0, not {self.score_epochs}")
+        choose_rule(self.rule, {}, 1.0)
         arms = tuple(name for name, _ in self.kept)
         given: dict[str, tuple[object, ...]]
         given = {"share": self.fractions, "scorer": self.scorers, "arm": arms}
@@ -108,7 +116,7 @@ def race(
         progress: called with the name of a run, returns what shows its progress.
 
     Raises:
-        Refused: the folder holds a race with other settings.
+        Refused: the folder holds a race with other settings, or an arm was kept from other data.
 
     Example:
         >>> import tempfile, datapruner as dp
@@ -120,6 +128,8 @@ def race(
     """
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
+    for _, folder in what.kept:  # before anything is trained
+        Selection.load(folder, data=data)
     results: list[Result] = []
     for seed in range(what.run.seed, what.run.seed + seeds):
         racing = _Seed(what, data, test, Path(out), seed, progress)
@@ -203,8 +213,6 @@ class _Seed:
         return max(1, round(epochs / 5))
 
     def _keep(self, scores: Any, fraction: float, rule: str, folder: Path) -> None:
-        from .selection import keep
-
         keep(
             scores,
             fraction,

@@ -163,6 +163,9 @@ def test_what_cannot_be_raced(tmp_path):
         ({"fractions": (0.1, 0.1)}, "share 0.1 is given twice"),
         ({"scorers": ("el2n", "el2n")}, "scorer 'el2n' is given twice"),
         ({"kept": (("kept: a", "x/a"), ("kept: a", "y/a"))}, "arm 'kept: a' is given twice"),
+        ({"ratio": 1.0}, "infobatch ratio must be at least 0 and below 1"),
+        ({"score_epochs": -1}, "score_epochs must be at least 0"),
+        ({"rule": "topp"}, "unknown rule 'topp'; did you mean 'top'"),
         ({"scorers": ("el3n",)}, "no scorer 'el3n'"),
         ({"scorers": ("prototypes",)}, "needs embedding"),
     ):
@@ -171,6 +174,16 @@ def test_what_cannot_be_raced(tmp_path):
     with pytest.raises(dp.UsageError, match="has no sampler"):
         Race(dp.Run(sampler=dp.run.RS2Spec(0.1)))
     assert main([*WORDS, "--out", str(tmp_path / "x"), "--seeds", "0"]) == 2
+
+
+def test_kept_folders_are_looked_at_before_anything_is_trained(tmp_path):
+    data, test = dp.open_data("digits"), dp.open_data("digits", "test")
+    dp.keep(torch.zeros(9), 0.5, rule="random", about={"fingerprint": "00ff"}).save(tmp_path / "k")
+    for folder, error, words in (("k", dp.Refused, "00ff"), ("x", dp.PrunerError, "no such file")):
+        what = Race(dp.Run(model="mlp", epochs=1), kept=(("mine", str(tmp_path / folder)),))
+        with pytest.raises(error, match=words):
+            race(what, data, test, tmp_path / "out", seeds=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_dry_run(capsys, tmp_path):
