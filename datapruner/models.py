@@ -50,6 +50,10 @@ def make_model(name: str, num_classes: int, shape: Shape, *, seed: int = 0) -> n
         if name in MODELS:
             return MODELS[name](num_classes, shape)
         if family == "bag":
+            if len(shape) != 1:
+                raise UsageError(
+                    f"bag takes rows of token ids, these examples have shape {shape}; use mlp"
+                )
             return bag(num_classes, rest)
         if family == "torchvision" and colon:
             return _from_torchvision(rest, num_classes, shape)

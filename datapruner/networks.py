@@ -13,13 +13,14 @@ Shape = tuple[int, ...]
 def mlp(num_classes: int, shape: Shape) -> nn.Module:
     """Build LeNet-300-100: two hidden layers of 300 and 100 units on the flattened example.
 
-    Source: LeCun, Bottou, Bengio, Haffner 1998. Takes any shape: pictures or rows of features.
+    Source: LeCun, Bottou, Bengio, Haffner 1998. Takes any shape: pictures or rows of features, as
+    floats.
 
     Example:
         >>> parameter_count(mlp(10, (1, 28, 28)))
         266610
     """
-    return _named(
+    model = _named(
         flatten=nn.Flatten(),
         fc1=nn.Linear(torch.Size(shape).numel(), 300),
         relu1=nn.ReLU(inplace=True),
@@ -27,6 +28,8 @@ def mlp(num_classes: int, shape: Shape) -> nn.Module:
         relu2=nn.ReLU(inplace=True),
         fc3=nn.Linear(100, num_classes),
     )
+    model.register_forward_pre_hook(_only_floats)  # no layer of its own, which tracers would enter
+    return model
 
 
 def lenet(num_classes: int, shape: Shape) -> nn.Module:
@@ -140,7 +143,9 @@ def bag(num_classes: int, vocabulary: str | int, *, width: int = 64) -> nn.Modul
             f"bag:{vocabulary} names no vocabulary; write the number of token ids, as in bag:30000"
         )
     embedding = nn.EmbeddingBag(int(vocabulary), width, mode="mean", padding_idx=0)
-    return _named(embedding=embedding, fc=nn.Linear(width, num_classes))
+    model = _named(embedding=embedding, fc=nn.Linear(width, num_classes))
+    model.register_forward_pre_hook(_only_tokens)
+    return model
 
 
 def parameter_count(model: nn.Module) -> int:
@@ -167,6 +172,26 @@ class _Residual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.after(self.body(x) + self.shortcut(x))
         return out
+
+
+def _only_floats(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Say what to do with whole numbers, which are taken for token ids."""
+    x = inputs[0]
+    if not x.is_floating_point():
+        raise UsageError(
+            f"mlp takes floats, these examples are {str(x.dtype).removeprefix('torch.')}; give "
+            "them as floats, or use bag:VOCABULARY for token ids"
+        )
+
+
+def _only_tokens(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Say what else there is for what are no rows of token ids."""
+    x = inputs[0]
+    if x.is_floating_point() or x.ndim != 2:
+        raise UsageError(
+            f"bag takes rows of token ids, whole numbers; these examples have shape "
+            f"{tuple(x.shape[1:])} and are {str(x.dtype).removeprefix('torch.')}; use mlp"
+        )
 
 
 class _Scale(nn.Module):

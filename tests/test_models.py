@@ -81,6 +81,19 @@ def test_rows_of_features_and_tokens():
     assert torch.equal(bag(short), bag(padded))  # padding does not count
 
 
+def test_tokens_and_floats_are_told_apart():
+    for name, x, words in (
+        (
+            "bag:50",
+            torch.zeros(2, 6),
+            "rows of token ids, whole numbers; .* float32; use mlp",
+        ),
+        ("mlp", torch.zeros(2, 6, dtype=torch.int64), "takes floats, these examples are int64"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            make_model(name, 3, (6,))(x)
+
+
 def test_torchvision_grey_pictures_and_the_state_dict():
     model = make_model("torchvision:squeezenet1_1", 5, (1, 32, 32)).eval()
     colour = make_model("torchvision:squeezenet1_1", 5, (3, 32, 32)).eval()
@@ -113,6 +126,7 @@ def test_torchvision_models_with_auxiliary_heads_give_plain_logits(name):
         ("resnet8", (64,), "use mlp"),
         ("lenet", (1, 7, 8), "from 8x8 up"),
         ("bag:", (4,), "as in bag:30000"),
+        ("bag:50", (1, 8, 8), "takes rows of token ids, these examples have shape (1, 8, 8)"),
         ("bag:many", (4,), "as in bag:30000"),
         ("no_such_package:make", (4,), "cannot be imported"),
         ("math:no_such_function", (4,), "cannot be imported"),
