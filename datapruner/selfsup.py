@@ -148,20 +148,13 @@ def pretrain(
         (1438, 84)
     """
     spec, run = SelfSup(spec) if isinstance(spec, str) else spec, run or Run()
-    if run.distill is not None:
-        raise UsageError("self-supervised training has no teacher; leave distill out of the run")
-    _refuse_calibration(run)
-    unseen = blind(data)
-    views = Views.suited(data.shape or (3,), spec.size)
-    loader = TwoViewLoader(unseen, run.batch_size, seed=run.seed, views=views)
-    sampler, fingerprints = make_sampler(run, unseen)
-    shape = tuple(unseen.shape or ())
-    encoder = _encoder(run, spec, shape)
+    loader, encoder = begun(data, spec, run)
+    sampler, fingerprints = make_sampler(run, blind(data))
     pair = _paired(encoder, spec, run.seed)
     about = {
         "spec": asdict(spec),
         "run": run.changed(in_id=True),
-        "shape": list(shape),
+        "shape": list(data.shape or ()),
         "normalise": asdict(loader.normalise),
     }
     run_id = _id(run.id(**fingerprints), spec)
@@ -186,6 +179,25 @@ def pretrain(
         save_tensors(folder / "model.safetensors", {"model": encoder.state_dict()}, about)
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return encoder.eval(), history
+
+
+def begun(data: "Data", spec: SelfSup, run: Run) -> tuple[TwoViewLoader, nn.Module]:
+    """Return the loader of two views and the untrained encoder.
+
+    Raises:
+        UsageError: as `pretrain`.
+
+    Example:
+        >>> from datapruner import open_data
+        >>> len(next(begun(open_data("digits"), SelfSup(), Run())[0](torch.arange(4))).x)
+        8
+    """
+    if run.distill is not None:
+        raise UsageError("self-supervised training has no teacher; leave distill out of the run")
+    _refuse_calibration(run)
+    views = Views.suited(data.shape or (3,), spec.size)
+    loader = TwoViewLoader(blind(data), run.batch_size, seed=run.seed, views=views)
+    return loader, _encoder(run, spec, tuple(data.shape or ()))
 
 
 def load_encoder(folder: Path | str) -> tuple[nn.Module, Normalise]:

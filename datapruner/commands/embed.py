@@ -167,11 +167,11 @@ def _spec(method: Any, learning: Unlabelled) -> Any:
 
 def _say_cost(data: "Data", method: str, learning: Unlabelled, run: Run, common: Common) -> None:
     """Print the steps that training would take; a wrong setting is refused as it would be."""
-    from ..selfsup import blind
+    from ..selfsup import begun, blind
     from ..step_count import steps
     from ..training import make_sampler
 
-    _spec(method, learning)
+    begun(data, _spec(method, learning), run)
     sampler, _ = make_sampler(run, blind(data))
     total = run.steps or steps(
         sampler, data.n, epochs=run.epochs, batch_size=run.batch_size, readable=data.readable
