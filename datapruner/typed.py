@@ -51,9 +51,10 @@ def typed(name: str, kind: Any, value: Any) -> Any:
     elif value in allowed or isinstance(value, tuple(a for a in allowed if isinstance(a, type))):
         return value
     words = [a for a in allowed if isinstance(a, str)]
-    if words and isinstance(value, str):
+    kinds = [a for a in allowed if isinstance(a, type) and a is not type(None)]
+    if words and not kinds and isinstance(value, str):
         raise UsageError(f"{name}={value!r}; {suggest(value, words)}")
-    names = [str(getattr(a, "__name__", a)).removesuffix("Type") for a in allowed]
+    names = [*(_KINDS.get(a, a.__name__) for a in kinds), *words]
     what = _KINDS.get(kind, " or ".join(names))
     raise UsageError(f"{name} must be {what}, not {value!r}")
 
@@ -90,7 +91,5 @@ _KINDS: dict[Any, str] = {
     float: "a finite number",
     bool: "True or False",
     str: "text",
-    str | None: "text",
-    float | None: "a finite number",
     tuple[int, ...]: "a list of whole numbers",
 }

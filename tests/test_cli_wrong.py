@@ -77,7 +77,10 @@ def fails(capsys, words: list[str], code: int, *parts: str) -> None:
         (["score", "digits", "--scorers", "aum", "aum"], ["'aum' is named twice"]),
         (["score", "digits", "--scorers", "el2n:windw=5"], ["did you mean 'window'?"]),
         (["score", "digits", "--scorers", "el2n:window"], ["needs a value"]),
-        (["score", "digits", "--scorers", "el2n:window=five"], ["must be int or None, not 'five'"]),
+        (
+            ["score", "digits", "--scorers", "el2n:window=five"],
+            ["must be a whole number, not 'five'"],
+        ),
         (
             ["score", "digits", "--scorers", "forgetting:never_learned=often"],
             ["forgetting:never_learned='often'", "infinity-capped"],
