@@ -73,7 +73,7 @@ def _demo(out: str, seeds: int, common: Common) -> None:
         kept = _selections(data, folder, seeds, console)
         results = _results(data, test, kept, seeds, console)
         write_results(folder / "results.json", results)
-        page = write_page(out, Opening(), data=data, notes=NOTES)
+        page = write_page(out, Opening(), data=data)
     _show(results, page, common)
 
 

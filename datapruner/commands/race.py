@@ -5,7 +5,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..console import Console
 from ..errors import PrunerError
@@ -29,6 +29,8 @@ STEPS_NOTE = (
     "Every arm takes the same number of steps with the same schedule: a smaller share is seen more "
     "often, not for a shorter time."
 )
+KEPT = "kept: "
+KEPT_NOTE = "What it cost to choose the arms named 'kept' is not in their seconds."
 
 
 def race(
@@ -72,7 +74,7 @@ def race(
         run_of(training, data=data),
         fraction,
         infobatch or None,
-        tuple((f"kept: {Path(folder).name}", folder) for folder in keep),
+        tuple((f"{KEPT}{Path(folder).name}", folder) for folder in keep),
         scorers,
         score_epochs,
         rule,
@@ -101,11 +103,14 @@ def _race(what: "Race", out: str, seeds: int, opening: Opening, common: Common) 
         fingerprints = {"data": data.fingerprint}
         claim(out, "race", what.run.id(**fingerprints), what.run, fingerprints)
         results = work(what, data, test, out, seeds=seeds, progress=console.within)
-    notes: tuple[str, ...] = (STEPS_NOTE, *NOTES[1:]) if what.run.steps else NOTES
-    if what.kept:
-        notes += ("What it cost to choose the arms named 'kept' is not in their seconds.",)
-    page = write_page(out, opening, data=data, notes=notes)
+    page = write_page(out, opening, data=data)
     _show(results, page, common)
+
+
+def notes(run: dict[str, Any], results: "list[Result]") -> tuple[str, ...]:
+    """Return what to mind of a race, from its run.json and results.json."""
+    said: tuple[str, ...] = (STEPS_NOTE, *NOTES[1:]) if run.get("steps") else NOTES
+    return said + ((KEPT_NOTE,) if any(r.arm.startswith(KEPT) for r in results) else ())
 
 
 def _same_classes(data: "Data", test: "Data") -> None:

@@ -14,6 +14,7 @@ from .options import Common, Open, Opening, Say
 
 if TYPE_CHECKING:
     from ..data import Data
+    from ..report import Result
 
 
 def report(
@@ -28,21 +29,32 @@ def report(
         folder: the folder.
     """
     page = Path(folder) / "report.html"
+    about = _about(Path(folder))
     if common.dry_run:
         print(json.dumps({"report": str(page)}) if common.json else f"would write {page}")
         return
-    page = _sweep_page(folder) or write_page(folder, opening)
+    if about["kind"] == "sweep":
+        from ..report.sweep_page import write_sweep_report
+
+        page = write_sweep_report(folder)
+    else:
+        page = write_page(folder, opening)
     print(json.dumps({"report": str(page)}) if common.json else page)
 
 
-def _sweep_page(folder: str) -> Path | None:
-    """Write the page of a sweep; None where the folder is another command's."""
-    about = Path(folder) / "run.json"
-    if not about.exists() or read_json(about).get("kind") != "sweep":
-        return None
-    from ..report.sweep_page import write_sweep_report
+def _about(home: Path) -> dict[str, Any]:
+    """Return what the folder says it is.
 
-    return write_sweep_report(folder)
+    Raises:
+        PrunerError: it is of no command that makes a page.
+    """
+    makers = "give the --out of score, demo, race or sweep"
+    if not (home / "run.json").exists():
+        raise PrunerError(f"{home}: holds no run.json; {makers}")
+    about: dict[str, Any] = read_json(home / "run.json")
+    if about["kind"] not in ("score", "demo", "race", "sweep"):
+        raise PrunerError(f"{home}: is of {about['kind']}, which has no page; {makers}")
+    return about
 
 
 def write_page(
@@ -50,7 +62,6 @@ def write_page(
     opening: Opening,
     *,
     data: "Data | None" = None,
-    notes: tuple[str, ...] = (),
 ) -> Path:
     """Write report.html from what lies in the folder: run.json, scores, selections and results."""
     from ..data import open_data
@@ -60,9 +71,7 @@ def write_page(
     from ..selection import Selection
 
     home = Path(folder)
-    if not (home / "run.json").exists():
-        raise PrunerError(f"{home}: holds no run.json; give the --out of score or demo")
-    about = read_json(home / "run.json")
+    about = _about(home)
     if data is None:
         spec = about["run"].get("data")
         if spec is None:
@@ -72,18 +81,28 @@ def write_page(
     scores = Scores.load(table, data=data) if table.exists() else None
     kept = sorted(p.parent for p in home.glob("*/selection.json"))
     selections = {p.name: Selection.load(p, data=data) for p in kept}
-    results = home / "results.json"
+    table = home / "results.json"
+    results = read_results(table) if table.exists() else None
     return write_report(
         home / "report.html",
         title=f"{data.name}: which examples are worth training on",
         data=data,
         scores=scores,
         selections=selections,
-        results=read_results(results) if results.exists() else None,
+        results=results,
         provenance=_provenance(about, data),
-        notes=notes,
+        notes=_notes(about, results or []),
         neighbours=read_neighbours(home),
     )
+
+
+def _notes(about: dict[str, Any], results: "list[Result]") -> tuple[str, ...]:
+    """Return what the page says beside the results, the same whichever command writes it."""
+    from . import demo, race
+
+    if about["kind"] == "demo":
+        return demo.NOTES
+    return race.notes(about["run"], results) if about["kind"] == "race" else ()
 
 
 def _provenance(about: dict[str, Any], data: "Data") -> dict[str, Any]:
