@@ -4,9 +4,12 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import Console
+from ..errors import Refused
+from ..files import read_json
 from .options import Common, DataWord, Say, Train, Training, run_of
 
 if TYPE_CHECKING:
@@ -48,6 +51,8 @@ def advise(
         text = f"a pilot of at most {pilot.budget:,.0f} s and {pilot.run.epochs} epochs a run"
         print(json.dumps(said) if common.json else text)
         return
+    if out is not None:
+        _refuse_another(Path(out))
     with Console() as console:
         found = work(data, pilot, out=out, say=console.say)
     if common.json:
@@ -55,6 +60,18 @@ def advise(
         return
     print("\n".join(found.words))
     print(f"\n{table(found)}")
+
+
+def _refuse_another(folder: Path) -> None:
+    """Refuse a folder that is no pilot's before runs are put into it."""
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder}: is a file; give another --out")
+    if (folder / "run.json").exists():
+        kind = read_json(folder / "run.json").get("kind")
+        raise Refused(f"{folder}: holds a run of {kind}; give another --out")
+    ours = ("points", "shared")
+    if folder.exists() and any(path.name not in ours for path in folder.iterdir()):
+        raise Refused(f"{folder}: holds files that are not a pilot's; give another --out")
 
 
 def table(found: "Advice") -> str:
