@@ -82,6 +82,8 @@ def _keep(
 
     if export is not None and Path(export).suffix not in (".txt", ".csv"):
         raise UsageError(f"--export {export}: give it a name that ends in .txt or .csv")
+    if how["k"] == 0:
+        raise UsageError("k must be at least 1, not 0")  # Selection may be empty, a training not
     path = Path(scores)
     if path.is_dir():
         path = path / "scores.parquet"
