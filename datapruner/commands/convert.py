@@ -53,7 +53,8 @@ def _convert(
     with Console() as console:
         data = open_data(word, split, download=opening.download, strict=opening.strict)
         if common.dry_run:
-            print(f"would write {data.n:,} examples to {beton}")
+            text = f"would write {data.n:,} examples to {beton}"
+            print(json.dumps({"path": beton, "n": data.n}) if common.json else text)
             return
         chosen = {name: value for name, value in how.items() if value is not None}
         written = write_beton(data, beton, progress=console.progress, **chosen)

@@ -60,7 +60,9 @@ def import_(
     made = table.meta["scores"][name]
     target = Path(out) / "scores.parquet"
     if common.dry_run:
-        print(f"would put {name} of {table.n:,} examples, order {made['order']}, into {target}")
+        would = {"table": str(target), "score": name, "n": table.n, "hint": hint, **made}
+        text = f"would put {name} of {table.n:,} examples, order {made['order']}, into {target}"
+        print(json.dumps(would) if common.json else text)
         return
     if target.exists():
         table = Scores.load(target, data=opened).merge(table)
