@@ -1,6 +1,8 @@
 """The command line: reads words, reports errors; each command is a file of `commands`."""
 
+import errno
 import functools
+import inspect
 import io
 import os
 import re
@@ -51,6 +53,9 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 }
 
 
+_OUT_BY_ITSELF = ("score", "select", "lottery")  # go on from a folder without being given --out
+
+
 def main(words: list[str] | None = None) -> int:
     """Run a command; return its exit code: 0 done, 1 error, 2 usage, 3 refused, 130 interrupted.
 
@@ -77,7 +82,7 @@ def main(words: list[str] | None = None) -> int:
         _complain(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        goes_on = words[0] == "score" or any(word.startswith("--out") for word in words)
+        goes_on = words[0] in _OUT_BY_ITSELF or any(word.startswith("--out") for word in words)
         here = "from here" if goes_on and words[0] != "demo" else "from the start"
         _complain(f"interrupted; the same command goes on {here}")
         return 130
@@ -87,7 +92,7 @@ def main(words: list[str] | None = None) -> int:
     except OSError as error:
         if "--debug" in words:
             raise
-        _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+        _complain(_of_the_system(error))
         return 1
     except Exception as error:
         if "--debug" in words:
@@ -110,7 +115,7 @@ def _read(words: list[str]) -> Callable[[], None] | None:
     try:
         with redirect_stderr(said):
             job: Callable[[], None] = tyro.extras.subcommand_cli_from_dict(
-                {name: _later(command) for name, command in COMMANDS.items()},
+                {name: _later(command, words) for name, command in COMMANDS.items()},
                 prog="datapruner",
                 description="Find the training examples worth training on, and train on those.",
                 args=words,
@@ -123,13 +128,18 @@ def _read(words: list[str]) -> Callable[[], None] | None:
     return job
 
 
-def _later(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what reads as the command does, and gives its call instead of making it."""
+def _later(command: Callable[..., Any], words: list[str]) -> Callable[..., Any]:
+    """Return what reads as the command does, and gives its call instead of making it.
+
+    Where no command is named, as for `--help`, each is told in its first sentence.
+    """
 
     @functools.wraps(command)
     def read(*args: Any, **options: Any) -> Callable[[], None]:
         return functools.partial(command, *args, **options)
 
+    if words[0].startswith("-"):
+        read.__doc__ = (inspect.getdoc(command) or "").partition("\n\n")[0]
     return read
 
 
@@ -145,11 +155,61 @@ def _one_line(box: str) -> str:
     title = 0 if box.startswith("╭") else 1
     filled = [part for part in parts if part] or [["these words cannot be read"]]
     said = " ".join(filled[min(title, len(filled) - 1)]).rstrip(".")
+    if wrong := re.match(r"Error parsing (--[a-z0-9-]+): (.*)", said):
+        return _no_value(wrong[1], wrong[2])
+    if wrong := re.match(r"Missing value for argument '(--[a-z0-9-]+)'", said):
+        return f"{wrong[1]} needs a value"
+    if wrong := re.match(r"Missing from [^:]+: (.*\(required\))", said):
+        asked = [part.split()[0] for part in wrong[1].split("(required)") if part.strip()]
+        return f"Missing: {', '.join(asked)}"
     unknown, *known = [*re.findall(r"--[a-z0-9][a-z0-9-]*", box), ""]
     known = [word for word in known if word not in ("", unknown, "--help")]
     if "Unrecognized" not in said or not known:
         return said
     return f"{said}; {suggest(unknown, dict.fromkeys(known))}"
+
+
+def _no_value(option: str, said: str) -> str:
+    """Return in plain words what tyro says of a value that it cannot read.
+
+    Example:
+        >>> _no_value("--epochs", "invalid literal for int() with base 10: 'three'")
+        "--epochs must be a whole number, not 'three'"
+    """
+    given = " ".join(re.findall(r"'[^']*'", said))
+    found = re.search(r"no type matching (\S+)", said)
+    kinds = found[1] if found else said
+    if "INT" in kinds or "int()" in kinds:
+        kind = "a whole number"
+    elif "FLOAT" in kinds or "float" in kinds:
+        kind = "a number such as 0.1" + (", or auto" if "{auto}" in kinds else "")
+    else:
+        return f"{option} cannot be read from {given}" if given else f"{option}: {said}"
+    return f"{option} must be {kind}, not {given}"
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the system refused, where, and what to do.
+
+    Example:
+        >>> _of_the_system(OSError(28, "No space left on device", ".half.host-7.partial"))
+        'half: No space left on device; make room, or give another place'
+    """
+    where, do = str(error.filename or "the system"), _MEND.get(error.errno or 0)
+    where = re.sub(r"(^|/)\.([^/]+)\.[^/.]+-\d+\.(partial|old)\b", r"\1\2", where)
+    return f"{where}: {error.strerror or error}" + (f"; {do}" if do else "")
+
+
+_MEND = {
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "a part of the path is a file; give another place",
+    errno.EISDIR: "give the name of a file",
+    errno.EACCES: "see to its permissions, or give another place",
+    errno.EPERM: "see to its permissions, or give another place",
+    errno.EROFS: "give another place",
+    errno.ENOSPC: "make room, or give another place",
+    errno.EDQUOT: "make room, or give another place",
+}
 
 
 def _complain(text: str) -> None:
