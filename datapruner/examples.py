@@ -54,7 +54,7 @@ class Examples(Dataset[Any]):
         _reseed(seed_for(self.seed, "view", epoch if train else -1, index))
         x = self.dataset[index][0]
         if not self.is_image:
-            x = torch.as_tensor(x)
+            x = _numbers(x, index)
             return x.float() if x.dtype == torch.float64 else x
         if isinstance(x, np.ndarray):
             x = torch.from_numpy(x)
@@ -66,6 +66,17 @@ class Examples(Dataset[Any]):
             array = np.array(x)
             x = torch.from_numpy(array[None] if array.ndim == 2 else _planes(array))
         return x.float() if x.dtype == torch.float64 else x
+
+
+def _numbers(x: Any, index: int) -> Tensor:
+    """Return an example as a tensor, or say which is none."""
+    try:
+        return torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError):
+        raise UsageError(
+            f"example {index} is a {type(x).__name__}, which is no tensor of numbers; turn it into "
+            "one in the data set"
+        ) from None
 
 
 def stacked(rows: list[Tensor]) -> Tensor:

@@ -175,6 +175,13 @@ def test_what_goes_wrong_is_one_line(workers):
         loaded(loader)
 
 
+@pytest.mark.parametrize("x", ["some text", {"ids": [1]}, (torch.zeros(2), torch.ones(2)), None])
+def test_an_example_that_is_no_tensor_is_named(x):
+    kind = type(x).__name__
+    with pytest.raises(UsageError, match=f"example 0 is a {kind}, which is no tensor of numbers"):
+        dp.TorchLoader(dp.open_data([(x, 0), (x, 1)]))
+
+
 @pytest.fixture(scope="module")
 def photographs(shared_data, tmp_path_factory):
     """Open a folder of twelve photographs in two classes, no two of one size."""
