@@ -259,3 +259,9 @@ def test_a_damaged_file_says_so(tmp_path: Path) -> None:
         adopt_beton(path)
     with pytest.raises(PrunerError, match="no such file"):
         open_beton(tmp_path / "none.beton")
+    write_beton(dp.open_data("digits"), tmp_path / "whole.beton", workers=1)
+    whole = (tmp_path / "whole.beton").read_bytes()
+    for missing in (1, 24, 100, 24 * 1438):  # of the table at its end, from a copy that was cut off
+        path.write_bytes(whole[:-missing])
+        with pytest.raises(PrunerError, match="not a whole .beton"):
+            adopt_beton(path)

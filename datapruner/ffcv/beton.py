@@ -121,7 +121,7 @@ class Rows:
         self.field = field or _field_of_x(reader.handlers, self.beton)
         column = reader.metadata[f"f{names.index(self.field)}"]
         self._layout(reader.handlers[self.field], column)
-        self.size = _sizes(reader.alloc_table, self.start)
+        self.size = _sizes(reader.alloc_table, self.start, self.beton)
         found = [k for k, f in reader.handlers.items() if isinstance(f, IntField) and k == "label"]
         if not found:
             raise PrunerError(
@@ -201,11 +201,14 @@ def _field_of_x(handlers: dict[str, Any], path: str) -> str:
     return fit[0]
 
 
-def _sizes(table: NDArray[Any], start: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _sizes(table: NDArray[Any], start: NDArray[np.uint64], path: str) -> NDArray[np.uint64]:
     """Return the number of bytes of each row, which the file keeps in a table by address."""
     order = np.argsort(table["ptr"])
     places = np.searchsorted(table["ptr"], start, sorter=order)
-    return np.ascontiguousarray(table["size"][order[places]])
+    rows = order[places[places < len(order)]]
+    if len(rows) < len(start) or (table["ptr"][rows] != start).any():
+        raise PrunerError(f"{path}: not a whole .beton file (rows are missing); copy it again")
+    return np.ascontiguousarray(table["size"][rows])
 
 
 def open_beton(path: Path | str, split: str = "train") -> Data:
