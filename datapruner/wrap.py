@@ -91,6 +91,8 @@ def as_sampler(sampler: Any, seed: int) -> Sampler:
         >>> as_sampler([3, 1], seed=0).bind(5).draw(0)[0].sort().values
         tensor([1, 3])
     """
+    if isinstance(sampler, type):
+        raise UsageError(f"{sampler.__name__} is a class; make one, such as RS2(fraction=0.1)")
     if hasattr(sampler, "draw") and hasattr(sampler, "bind"):
         bound: Sampler = sampler
         return bound

@@ -87,6 +87,7 @@ def test_random_samplers_that_draw_all_are_replaced():
         ("runs/half", r"str is no sampler; give a Selection, indices, or RS2"),
         ({1, 2}, "set is no sampler"),
         (3, "int is no sampler"),
+        (dp.InfoBatch, r"InfoBatch is a class; make one, such as RS2\(fraction=0.1\)"),
         ([N], f"index {N} is outside the data set of {N}"),
         (dp.Selection(torch.tensor([1]), n=7), "made from 7 examples, the data have 20"),
         (torch.rand(N), "make a Selection of scores with keep"),
