@@ -132,7 +132,7 @@ def test_accuracy_on_the_way_is_that_of_the_masked_network(way, digits):
     _, history = fitted(digits, weights, run=run, model=model, test=test, observers=[Watch(9)])
     assert [e.test_accuracy for e in history.epochs[:-1]] == [masked for masked, _ in seen[:-1]]
     assert any(masked != alone for masked, alone in seen[:-1])  # else the two are one
-    assert history.accuracy == seen[-1][1]  # what observers see last is what is left
+    assert history.accuracy == seen[-1][1] == seen[-1][0]  # what observers see last is what is left
 
 
 @pytest.mark.parametrize("schedule", ["cubic", "soft"])

@@ -155,9 +155,9 @@ class Pruning:
         own = asdict(self.spec)
         there = state.get("spec", own)
         for name, here in own.items():
-            if there.get(name) != here:
+            if there.get(name, here) != here:
                 raise Refused(
-                    f"the masks to go on with have {name} {there.get(name)!r}, here it is "
+                    f"the masks to go on with have {name} {there[name]!r}, here it is "
                     f"{here!r}; go on with that one, or start again"
                 )
 

@@ -64,6 +64,7 @@ class SoftMasks(Pruning):
         self._take()
         self.held.apply()
         super().finish()
+        self.counts = [group.count for group in self.groups]  # `forward` is the network's own now
 
     def state_dict(self) -> dict[str, Any]:
         """Return what suffices to go on: how many units each group keeps."""
