@@ -169,6 +169,14 @@ def test_what_cannot_score_a_network_says_so_before_training(criterion, allocati
     assert [word for word in words if word not in str(refused.value)] == []
 
 
+def test_wanda_leaves_no_hook_behind_where_it_refuses():
+    model = nn.Sequential(nn.Linear(8, 6), nn.Unflatten(1, (2, 3)), nn.Conv1d(2, 3, 3))
+    batches = [(torch.rand(4, 8), torch.arange(4) % 3)]
+    with pytest.raises(UsageError, match="wanda knows the inputs"):
+        make_masks(model, density=0.5, criterion="wanda", loader=batches)
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
 def test_lookahead_refuses_transposed_convolutions():
     """Their weight is (in, out, ...), so the sums over its rows would be of the wrong side."""
     model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 2, 3))

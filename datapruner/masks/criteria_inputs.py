@@ -31,15 +31,15 @@ def wanda(probe: Probe) -> dict[str, Tensor]:
     layers = {f"{name}.weight" if name else "weight": m for name, m in probe.model.named_modules()}
     squares: dict[str, Tensor] = {}
     handles = []
-    for name in probe.names:
-        layer = layers.get(name)
-        if not isinstance(layer, nn.Linear | nn.Conv2d):
-            raise UsageError(
-                f"wanda knows the inputs of linear layers and 2-d convolutions; {name} is neither; "
-                f"skip it (skip={name!r})"
-            )
-        handles.append(layer.register_forward_pre_hook(_adding(squares, name)))
     try:
+        for name in probe.names:
+            layer = layers.get(name)
+            if not isinstance(layer, nn.Linear | nn.Conv2d):
+                raise UsageError(
+                    f"wanda knows the inputs of linear layers and 2-d convolutions; {name} is "
+                    f"neither; skip it (skip={name!r})"
+                )
+            handles.append(layer.register_forward_pre_hook(_adding(squares, name)))
         with torch.no_grad():
             for _ in probe.losses():
                 pass
