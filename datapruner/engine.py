@@ -155,7 +155,7 @@ def _belongs(loader: Loader, sampler: Sampler, masking: Masking | None) -> dict[
     first = hashlib.blake2b(order.cpu().numpy().tobytes(), digest_size=8)
     if weight is not None:
         first.update(weight.cpu().numpy().tobytes())
-    labels = hashlib.blake2b(loader.labels.cpu().numpy().tobytes(), digest_size=8)
+    labels = hashlib.blake2b(torch.as_tensor(loader.labels).cpu().numpy().tobytes(), digest_size=8)
     return {
         "labels": labels.hexdigest(),
         "batch size": loader.batch_size,

@@ -35,6 +35,9 @@ def test_the_report_has_the_density_of_each_layer():
     assert found["layers"] == pytest.approx({"fc1.weight": 0.1, "fc2.weight": 0.1}, abs=1e-4)
     assert (found["kept"], found["weights"], found["parameters"]) == (4920, 49200, 50610)
     assert found["active"] == 50610 - 49200 + 4920
+    for wrong in ({"fc9.weight": masks["fc1.weight"]}, {"fc1.weight": masks["fc2.weight"]}):
+        with pytest.raises(dp.UsageError, match="mask of fc"):
+            dp.masks.density_report(model, wrong)
 
 
 def test_masks_of_torch_are_read_and_written():

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..history import History
 from .diagnostics import weights_times_rows
+from .hold import checked
 
 
 def density_report(
@@ -23,12 +24,16 @@ def density_report(
         `density` and `sparsity` over the parameters that are ranked, `kept` of how many `weights`,
         `active` of `parameters` in the whole network, and `layers`: density by parameter.
 
+    Raises:
+        UsageError: a mask does not fit the network.
+
     Example:
         >>> import torch
         >>> layer = nn.Linear(2, 2)
         >>> density_report(layer, {"weight": torch.eye(2) > 0})["layers"]
         {'weight': 0.5}
     """
+    masks = checked(model, masks)
     ranked = [name for name in (masks if names is None else names)]
     kept = {n: int(m.sum()) for n, m in masks.items()}
     sizes = {n: model.get_parameter(n).numel() for n in {*ranked, *masks}}
