@@ -1,6 +1,7 @@
 """The commands as somebody types them: what they print and what they write."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,21 @@ def test_score_again_does_nothing_again(capsys, scored):
     said = json.loads(capsys.readouterr().out)
     assert said["table"] == f"{scored}/scores.parquet"
     assert [s["score"] for s in said["scores"]] == ["el2n", "forgetting", "prototypes", "random"]
+
+
+def test_of_two_calls_on_one_folder_the_second_waits(scored, monkeypatch):
+    """Two that record into one folder at once would mix their rows."""
+    fcntl = pytest.importorskip("fcntl")
+    other = [os.open(Path(scored, "run.json"), os.O_RDWR)]
+    fcntl.flock(other[0], fcntl.LOCK_EX)
+
+    def say(console, text):
+        if "another process works in it" in text:
+            os.close(other.pop())  # it is done
+
+    monkeypatch.setattr("datapruner.console.Console.say", say)
+    assert main(["score", "digits", "--scorers", "el2n", *SMALL, "--out", scored]) == 0
+    assert not other
 
 
 def test_what_needs_no_training_trains_nothing(capsys):

@@ -4,7 +4,8 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,18 +107,37 @@ def _score(
         run_id = run.id(data=data.fingerprint)
         made = [place for place in (folder, *folder.parents) if not place.exists()]
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
-        try:
-            table = _table(work, names, options, seeds, embedder)
-        except UsageError:
-            if made and [p.name for p in folder.iterdir()] == ["run.json"]:
-                shutil.rmtree(made[-1])  # a word was wrong, and nothing has been done yet
-            raise
-        if more.suspects:
-            _flag_suspects(table, work)
-        table = _beside_earlier(table, work)
-        table.save(folder / "scores.parquet")
-        page = write_page(str(folder), opening, data=data)
+        with alone(folder, console):
+            try:
+                table = _table(work, names, options, seeds, embedder)
+            except UsageError:
+                if made and [p.name for p in folder.iterdir()] == ["run.json"]:
+                    shutil.rmtree(made[-1])  # a word was wrong, and nothing has been done yet
+                raise
+            if more.suspects:
+                _flag_suspects(table, work)
+            table = _beside_earlier(table, work)
+            table.save(folder / "scores.parquet")
+            page = write_page(str(folder), opening, data=data)
     _show(table, folder, page, common)
+
+
+@contextmanager
+def alone(folder: Path, console: Console) -> Iterator[None]:
+    """Keep a folder of `score` to this process inside the block; wait for one that has it."""
+    from ..sharing import locked
+
+    mark = folder / "run.json"
+    if not mark.exists():
+        yield
+        return
+    with locked(mark, wait=False) as free:
+        if free:
+            yield
+            return
+    console.say(f"{folder}: another process works in it; waiting until it is done")
+    with locked(mark):
+        yield
 
 
 def _table(

@@ -11,6 +11,7 @@ from ..console import Console
 from ..errors import UsageError, suggest
 from ..run import Run
 from .options import Common, DataWord, Open, Opening, Say, Train, Training, run_of
+from .score import alone
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,7 +105,8 @@ def _select(
             cost = estimate(run, data, recording=True)
             print(json.dumps(cost) if common.json else text(cost))
             return
-        sources, readable = _sources(data, method, given, Path(work or f"runs/{data.name}"), run)
+        home = Path(work or f"runs/{data.name}")
+        sources, readable = _sources(data, method, given, home, run, console)
         kept = choose(method, sources, data=data, readable=readable, seed=run.seed, **how)
     folder = Path(out or f"runs/{data.name}-{method}")
     kept.save(folder)
@@ -112,7 +114,7 @@ def _select(
 
 
 def _sources(
-    data: "Data", method: str, given: dict[str, Any], work: Path, run: Run
+    data: "Data", method: str, given: dict[str, Any], work: Path, run: Run, console: Console
 ) -> tuple[dict[str, Any], "Tensor"]:
     """Make what the method asks for, and say who can be chosen."""
     import torch
@@ -131,7 +133,8 @@ def _sources(
     recorded: Any = None
     if needs & {"errors", "probs", "difficulty"} or given["encoder"] is None:
         _claim(work, data, run)
-        recorded = record(data, run, work / "record" / f"seed-{run.seed}")
+        with alone(work, console):
+            recorded = record(data, run, work / "record" / f"seed-{run.seed}")
     if "embedding" in needs:
         encoder = given["encoder"] or recorded
         sources["embedding"] = torch.from_numpy(embed(data, encoder, run=run).copy())
