@@ -75,6 +75,11 @@ def test_asking_again_makes_nothing_anew(scored, monkeypatch):
     assert after.meta["sources"] == before.meta["sources"]
 
 
+def test_a_budget_in_steps_has_the_checkpoints_of_the_epochs_that_it_comes_to(tmp_path, capsys):
+    assert run(tmp_path, "vog", "--steps", "46") == 0, capsys.readouterr().err
+    assert Record(tmp_path / "record" / "seed-0").checkpoints == (0, 1)  # of 23 steps each
+
+
 def test_an_ensemble_that_was_not_asked_for_is_refused_before_any_work(tmp_path, capsys):
     assert run(tmp_path / "x", "memorization") == 2
     assert "--ensemble 100" in capsys.readouterr().err

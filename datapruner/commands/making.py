@@ -52,11 +52,17 @@ class Work:
     console: "Console"
 
     @property
+    def epochs(self) -> int:
+        """How many epochs the run has; a budget in steps ends within the last."""
+        run, examples = self.run, int(self.data.readable.sum())
+        return -(-run.steps // -(-examples // run.batch_size)) if run.steps else run.epochs
+
+    @property
     def checkpoints(self) -> tuple[int, ...]:
         """The epochs that vog compares."""
         from ..recording import spread_epochs
 
-        return self.more.checkpoints or spread_epochs(self.run)
+        return self.more.checkpoints or spread_epochs(Run(epochs=self.epochs))
 
 
 def grad_norm(work: Work, record: "Record", out: Path, progress: "Progress") -> Any:

@@ -31,7 +31,7 @@ def refuse_unfit(
         )
     for name in names:
         own, clean = options.get(name, {}), PASS[name] == "clean"
-        rows = len(set(work.run.clean_epochs)) or 1 if clean else _epochs(work)
+        rows = len(set(work.run.clean_epochs)) or 1 if clean else work.epochs
         n = min(int(work.data.readable.sum()), max(_FEW, own.get("k") or 0))
         sources, asked = _stand_ins(rows, n), needs([name])
         if not asked <= sources.keys():
@@ -44,11 +44,6 @@ def refuse_unfit(
                 each = "clean pass, see --clean-epochs" if clean else "epoch"
                 note = f"; it reads {rows} row{'s' * (rows > 1)}, one for each {each}"
             raise UsageError(f"scorer {name!r}: {error}{note}") from error
-
-
-def _epochs(work: Work) -> int:
-    run, examples = work.run, int(work.data.readable.sum())
-    return -(-run.steps // -(-examples // run.batch_size)) if run.steps else run.epochs
 
 
 def _stand_ins(rows: int, n: int) -> dict[str, "Tensor"]:
