@@ -175,10 +175,12 @@ class Cursor:
         """
         if self.indices is None:
             raise UsageError("observe() belongs inside the loop over the loader; no batch is there")
-        if losses.shape != self.indices.shape:
+        if not isinstance(losses, Tensor) or losses.shape != self.indices.shape:
+            tensor = isinstance(losses, Tensor)
+            got = f"shape {tuple(losses.shape)}" if tensor else type(losses).__name__
             raise UsageError(
-                f"observe() takes one loss for each of the {len(self.indices)} rows, got shape "
-                f'{tuple(losses.shape)}; compute the loss with reduction="none"'
+                "observe() takes a tensor of one loss for each of the "
+                f'{len(self.indices)} rows, got {got}; compute the loss with reduction="none"'
             )
         if self.world > processes() and isinstance(self.sampler, _LISTENING):
             raise UsageError(

@@ -317,4 +317,6 @@ def test_observe_says_what_is_wrong():
         for losses in (torch.tensor(1.0), torch.ones(3), torch.ones(4, 1)):
             with pytest.raises(UsageError, match=r'the 4 rows, got shape .*reduction="none"'):
                 loader.observe(losses)
+        with pytest.raises(UsageError, match="a tensor of one loss for each.* got list"):
+            loader.observe([1.0, 2.0, 3.0, 4.0])
         break
