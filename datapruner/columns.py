@@ -1,8 +1,10 @@
 """Tables as others write them: the columns of NumPy files and CSVs, by name."""
 
 import csv
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +40,13 @@ def read_columns(path: Path) -> dict[str, NDArray]:
                 return {str(i): array[:, i] for i in range(array.shape[1])}
             raise ValueError(f"it has the shape {array.shape}")
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            # numpy leaves a damaged file open when it is given the path alone
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 found = {k: arrays[k] for k in arrays.files}
             return {k: v for k, v in found.items() if v.ndim == 1}
         if path.suffix in (".csv", ".tsv"):
             return _read_csv(path)
-    except (OSError, ValueError, KeyError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, KeyError, csv.Error, BadZipFile, zlib.error) as error:
         raise PrunerError(f"{path}: not readable ({error}); save it as numbers again") from None
     raise UsageError(f"{path}: scores are read from .npy, .npz, .csv and .tsv files")
 
@@ -56,6 +59,8 @@ def _read_csv(path: Path) -> dict[str, NDArray]:
         raise ValueError("its lines have different numbers of columns, or there are none")
     plain = all(_number(cell) is not None for cell in rows[0])
     heads = [str(i) for i in range(len(rows[0]))] if plain else [h.strip() for h in rows[0]]
+    if twice := [head for i, head in enumerate(heads) if head and head in heads[:i]]:
+        raise ValueError(f"two of its columns are called {twice[0]!r}")
     body = rows if plain else rows[1:]
     columns: dict[str, NDArray] = {}
     for i, head in enumerate(heads):
