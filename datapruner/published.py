@@ -267,7 +267,8 @@ def _named(
 
 
 def _whole(column: NDArray, name: str, path: Path) -> NDArray[np.int64]:
-    whole: NDArray[np.int64] = column.astype(np.int64)
-    if not is_number(column) or (whole != column).any():
-        raise UsageError(f"{path}: column {name!r} does not hold whole numbers")
-    return whole
+    if is_number(column) and np.isfinite(column).all():
+        whole: NDArray[np.int64] = column.astype(np.int64)
+        if (whole == column).all():
+            return whole
+    raise UsageError(f"{path}: column {name!r} does not hold whole numbers")

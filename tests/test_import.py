@@ -86,6 +86,14 @@ def test_what_cannot_be_read_is_named(tmp_path, name, text, error, says):
         read_published(tmp_path / name)
 
 
+@pytest.mark.parametrize(("head", "cell"), [("label", "cat"), ("index", "nan"), ("index", "inf")])
+def test_labels_and_indices_that_are_no_numbers_are_named(tmp_path, head, cell):
+    file = tmp_path / "a.csv"
+    file.write_text(f"{head},score\n{cell},1\n0,2\n")
+    with pytest.raises(UsageError, match=f"column '{head}' does not hold whole numbers"):
+        read_published(file, "score", "label" if head == "label" else None)
+
+
 def test_arrays_of_objects_are_not_unpickled(tmp_path):
     np.save(tmp_path / "a.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(PrunerError, match="not readable"):
