@@ -86,6 +86,7 @@ def score(
     sources = [
         Sources(run, extra, usable, labels, seed) for run, seed in zip(runs, seeds, strict=True)
     ]
+    _refuse_limits(tasks, sources)
     columns: dict[str, NDArray] = {}
     per_run: dict[str, NDArray] = {}
     errors: dict[str, NDArray] = {}
@@ -174,6 +175,18 @@ def _task(name: str, function: Scorer, given: Mapping[str, Any]) -> _Task:
         raise UsageError(f"scorer {name!r} needs the option {absent[0]!r}; pass it in options")
     clean = function is SCORERS.get(name) and PASS[name] == "clean"
     return _Task(name, function, needs, options, dict(given), clean)
+
+
+def _refuse_limits(tasks: Sequence[_Task], sources: Sequence[Sources]) -> None:
+    """Refuse to average rankings that end early: each run's leaves out others."""
+    for task in tasks:
+        limit = task.options.get("limit") if task.function is SCORERS.get(task.name) else None
+        of_runs = any(map(sources[0].depends_on_run, task.needs))
+        if limit is not None and of_runs and len(sources) > 1:
+            raise UsageError(
+                f"scorer {task.name!r}: with limit={limit} each of {len(sources)} runs leaves "
+                "others unranked, and their mean is no ranking; leave limit out, or score one run"
+            )
 
 
 def _compute(task: _Task, sources: Sources, usable: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -55,6 +55,17 @@ def test_every_scorer_can_be_run_from_a_mapping():
     assert table.spread("aum") is None
 
 
+def test_rankings_that_end_early_are_not_averaged_over_runs():
+    """Their mean has no ladder by which keep could tell what was not ranked."""
+    runs = [{"probs": torch.eye(4).roll(s, 0).softmax(1), "seed": s} for s in range(2)]
+    limit = {"contextual_diversity": {"limit": 2}}
+    with pytest.raises(UsageError, match="with limit=2 each of 2 runs leaves others unranked"):
+        score(runs, "contextual_diversity", options=limit)
+    assert len(score(runs, "contextual_diversity").runs["contextual_diversity"]) == 2
+    with pytest.raises(UsageError, match="not ranked, only 2 were"):
+        keep(score(runs[0], "contextual_diversity", options=limit)["contextual_diversity"], k=3)
+
+
 def test_the_same_from_arrays_lists_and_tensors():
     margin = [[2.0, -1.0, 0.5], [4.0, -3.0, 0.5]]
     frozen = np.array(margin, np.float32)
