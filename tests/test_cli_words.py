@@ -78,10 +78,11 @@ def test_report_says_again_what_the_command_said_beside_its_results(kind, run, a
     assert absent not in page
 
 
-@pytest.mark.parametrize("kind", ["train", "lottery"])
+@pytest.mark.parametrize("kind", ["train", "lottery", "another program"])
 @pytest.mark.parametrize("form", [[], ["--dry-run"]])
 def test_a_run_without_a_page_gets_none(capsys, tmp_path, kind, form):
-    (tmp_path / "run.json").write_text(json.dumps({"kind": kind, "run": {"data": "digits"}}))
+    about = {"run": {"data": "digits"}} | ({} if " " in kind else {"kind": kind})
+    (tmp_path / "run.json").write_text(json.dumps(about))
     assert main(["report", str(tmp_path), *form]) == 1
     line = f"is of {kind}, which has no page; give the --out of score, demo, race or sweep\n"
     assert capsys.readouterr().err.endswith(line)

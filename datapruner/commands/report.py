@@ -52,8 +52,8 @@ def _about(home: Path) -> dict[str, Any]:
     if not (home / "run.json").exists():
         raise PrunerError(f"{home}: holds no run.json; {makers}")
     about: dict[str, Any] = read_json(home / "run.json")
-    if about["kind"] not in ("score", "demo", "race", "sweep"):
-        raise PrunerError(f"{home}: is of {about['kind']}, which has no page; {makers}")
+    if (kind := about.get("kind", "another program")) not in ("score", "demo", "race", "sweep"):
+        raise PrunerError(f"{home}: is of {kind}, which has no page; {makers}")
     return about
 
 
