@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ._falling import Fall
+from ._rows import squared_lengths
 
 # How far a distance made of products can be off, as a share of the two lengths that it is made of.
 ROUNDING = 4e-6
@@ -32,7 +33,7 @@ class Centres:
     """
 
     def __init__(self, x: Tensor) -> None:
-        self._x, self._half = x, x.square().sum(1) / 2
+        self._x, self._half = x, squared_lengths(x) / 2
         self._centres = torch.empty(0, dtype=torch.int64)
         self._owner = torch.zeros(len(x), dtype=torch.int32)
 

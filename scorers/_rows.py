@@ -68,9 +68,43 @@ def refuse_not_finite(rows: Tensor) -> None:
     Example:
         >>> refuse_not_finite(torch.zeros(2, 3))
     """
-    if not all(bool(part.sum(dtype=torch.float64).isfinite()) for part in rows.split(65536)):
+    if not all(bool(part.sum(dtype=torch.float64).isfinite()) for part in blocks(rows)):
         whole = torch.cat([part.isfinite().all(1) for part in rows.split(65536)])
         finished(torch.zeros(len(whole)).masked_fill(~whole, torch.nan))
+
+
+def blocks(x: Tensor) -> tuple[Tensor, ...]:
+    """Split the rows into views of about a million numbers.
+
+    Example:
+        >>> [len(part) for part in blocks(torch.zeros(100, 2**15))]
+        [64, 36]
+    """
+    parts: tuple[Tensor, ...] = x.split(max(64, 2**20 // x.shape[1]))
+    return parts
+
+
+def column_means(x: Tensor) -> Tensor:
+    """Return the mean of each column (d,) in float64; torch's own makes a copy of all rows for it.
+
+    Example:
+        >>> column_means(torch.tensor([[1.0, 0.0], [2.0, 1.0]])).tolist()
+        [1.5, 0.5]
+    """
+    total = torch.zeros(x.shape[1], dtype=torch.float64)
+    for part in blocks(x):
+        total += part.sum(0, dtype=torch.float64)
+    return total / len(x)
+
+
+def squared_lengths(x: Tensor) -> Tensor:
+    """Return the squared length of each row (n,), without a copy of squares of all rows.
+
+    Example:
+        >>> squared_lengths(torch.tensor([[3.0, 4.0], [0.0, 1.0]])).tolist()
+        [25.0, 1.0]
+    """
+    return torch.cat([part.square().sum(1) for part in blocks(x)])
 
 
 def picks_wanted(limit: int | None, n: int) -> int:
@@ -108,6 +142,6 @@ def nearest_to_mean(x: Tensor) -> int:
         >>> nearest_to_mean(torch.tensor([[0.0], [9.0], [5.0]]))
         2
     """
-    mean = x.mean(0, dtype=torch.float64).to(torch.float32)
-    gaps = [(part - mean).square().sum(1) for part in x.split(65536)]
+    mean = column_means(x).to(torch.float32)
+    gaps = [(part - mean).square().sum(1) for part in blocks(x)]
     return int(torch.cat(gaps).argmin())

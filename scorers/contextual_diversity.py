@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ._falling import Fall, falling_picks
-from ._rows import picks_wanted, ranks, sorted_rows
+from ._rows import blocks, column_means, picks_wanted, ranks, sorted_rows
 
 # Below this a probability counts as this: its logarithm is finite, and float32 tells it from 0.
 _LEAST = 1e-7
@@ -24,7 +24,7 @@ def contextual_diversity(probs: Tensor, *, limit: int | None = None) -> Tensor:
 
     Returns:
         (n,) float32: n, n - 1, ... in the order of the picks, -1 to those beyond `limit`. Equal
-        divergences go by a hash of the row. Memory: four copies of the source.
+        divergences go by a hash of the row. Memory: six copies of the source.
 
     Raises:
         ValueError: a row that is not finite, or a negative probability.
@@ -39,8 +39,8 @@ def contextual_diversity(probs: Tensor, *, limit: int | None = None) -> Tensor:
         raise ValueError("probs holds negative values; they must be probabilities, after softmax")
     p = rows.x.clamp_(min=_LEAST)
     divergences = _Divergences(p)
-    mean = p.mean(0, dtype=torch.float64)
-    from_mean = ((p - mean) * (p.log() - mean.log())).sum(1)
+    mean = column_means(p)
+    from_mean = torch.cat([((q - mean) * (q.log() - mean.log())).sum(1) for q in blocks(p)])
     gain = torch.full((len(p),), torch.inf)
     k, first = picks_wanted(limit, len(p)), int(from_mean.argmin())
     return ranks(falling_picks(gain, k, divergences, first=first), rows.order)
@@ -50,9 +50,12 @@ class _Divergences:
     """The least divergence to a pick: h(p) + h(q) - (p, log p) . (log q, q), h = sum of p log p."""
 
     def __init__(self, p: Tensor) -> None:
-        logp = p.log()
-        self._own = (p * logp).sum(1)
-        self._left, self._right = torch.cat([p, logp], 1), torch.cat([logp, p], 1)
+        classes = p.shape[1]
+        self._left = torch.cat([p, p.log()], 1)
+        self._right = self._left.roll(classes, 1)
+        self._own = torch.cat(
+            [(q[:, :classes] * q[:, classes:]).sum(1) for q in blocks(self._left)]
+        )
 
     def open(self, places: Tensor) -> Fall:
         """Copy these rows; a pick then takes one product with the copy."""

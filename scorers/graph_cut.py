@@ -1,9 +1,8 @@
 """Graph cut: like all examples, unlike the other picks."""
 
-import torch
 from torch import Tensor
 
-from ._rows import picks_wanted, ranks, sorted_rows
+from ._rows import column_means, picks_wanted, ranks, sorted_rows, squared_lengths
 from ._towards import picks_towards
 
 
@@ -30,6 +29,7 @@ def graph_cut(embedding: Tensor, *, limit: int | None = None, redundancy: float 
         ValueError: a row that is not finite, more than 2**24 rows, or a negative redundancy.
 
     Example:
+        >>> import torch
         >>> rows = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]])
         >>> graph_cut(rows).tolist(), graph_cut(rows, redundancy=2.0).tolist()
         ([2.0, 3.0, 1.0], [1.0, 3.0, 2.0])
@@ -37,8 +37,8 @@ def graph_cut(embedding: Tensor, *, limit: int | None = None, redundancy: float 
     if not redundancy >= 0:
         raise ValueError(f"redundancy={redundancy} must be 0 or more; 0.5 is the most that grows")
     rows = sorted_rows(embedding, unit=True)
-    total = rows.x.sum(0, dtype=torch.float64)
-    bias = rows.x.square().sum(1) * -redundancy  # the pick with itself
+    total = column_means(rows.x) * len(rows.x)
+    bias = squared_lengths(rows.x) * -redundancy  # the pick with itself
     k = picks_wanted(limit, len(rows.x))
     picks = picks_towards(rows.x, bias, total, k, lambda row: -2 * redundancy * row)
     return ranks(picks, rows.order)

@@ -1,9 +1,8 @@
 """Herding: picks whose mean follows the mean of all."""
 
-import torch
 from torch import Tensor
 
-from ._rows import picks_wanted, ranks, sorted_rows
+from ._rows import column_means, picks_wanted, ranks, sorted_rows, squared_lengths
 from ._towards import picks_towards
 
 
@@ -29,11 +28,12 @@ def herding(embedding: Tensor, *, limit: int | None = None, unit: bool = True) -
         ValueError: a row that is not finite, or more than 2**24 rows.
 
     Example:
+        >>> import torch
         >>> herding(torch.tensor([[0.0], [1.0], [2.0], [5.0]]), unit=False).tolist()
         [1.0, 3.0, 4.0, 2.0]
     """
     rows = sorted_rows(embedding, unit=unit)
-    mean = rows.x.mean(0, dtype=torch.float64)
-    bias = rows.x.square().sum(1) / -2  # the nearest to r has the highest x . r - |x|^2 / 2
+    mean = column_means(rows.x)
+    bias = squared_lengths(rows.x) / -2  # the nearest to r has the highest x . r - |x|^2 / 2
     k = picks_wanted(limit, len(rows.x))
     return ranks(picks_towards(rows.x, bias, mean, k, lambda row: mean - row), rows.order)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ._centres import Centres
 from ._falling import falling_picks
-from ._rows import nearest_to_mean, picks_wanted, ranks, sorted_rows
+from ._rows import column_means, nearest_to_mean, picks_wanted, ranks, sorted_rows
 
 
 def kcenter(embedding: Tensor, *, limit: int | None = None, unit: bool = False) -> Tensor:
@@ -37,7 +37,7 @@ def kcenter(embedding: Tensor, *, limit: int | None = None, unit: bool = False) 
     rows = sorted_rows(embedding, unit=unit)
     first = nearest_to_mean(rows.x)
     # Distances do not change when all rows move; about the mean the products keep their digits.
-    x = rows.x.sub_(rows.x.mean(0, dtype=torch.float64).to(torch.float32))
+    x = rows.x.sub_(column_means(rows.x).to(torch.float32))
     gain = torch.full((len(x),), torch.inf)
     picks = falling_picks(gain, picks_wanted(limit, len(x)), Centres(x), first=first)
     return ranks(picks, rows.order)

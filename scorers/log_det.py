@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ._falling import Fall, falling_picks
-from ._rows import picks_wanted, ranks, sorted_rows
+from ._rows import picks_wanted, ranks, sorted_rows, squared_lengths
 
 
 def log_det(embedding: Tensor, *, limit: int | None = None, ridge: float = 1.0) -> Tensor:
@@ -36,7 +36,7 @@ def log_det(embedding: Tensor, *, limit: int | None = None, ridge: float = 1.0) 
         raise ValueError(f"ridge={ridge} must be above 0")
     rows = sorted_rows(embedding, unit=True)
     volume = _Volume(rows.x, ridge)
-    gain = rows.x.square().sum(1) / ridge
+    gain = squared_lengths(rows.x) / ridge
     return ranks(falling_picks(gain, picks_wanted(limit, len(gain)), volume), rows.order)
 
 

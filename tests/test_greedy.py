@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 from torch import Tensor
+from torch.autograd.profiler import profile
 from torch.nn.functional import normalize
 
 from scorers import SCORERS
@@ -212,6 +213,16 @@ def test_what_cannot_be_ranked_is_refused(name, options, message):
     rows = torch.full((3, 2), torch.nan) if not options else torch.eye(3)
     with pytest.raises(ValueError, match=message):
         SCORERS[name](rows, **options)
+
+
+@pytest.mark.parametrize("name", ["kcenter", "herding", "graph_cut", "log_det"])
+def test_nothing_larger_than_one_copy_of_the_rows_is_allocated(name):
+    """torch's own sums in float64 make a copy of twice that size first."""
+    x = torch.randn(40_000, 64, generator=torch.Generator().manual_seed(0))
+    with profile(profile_memory=True) as seen:
+        SCORERS[name](x, limit=5)
+    made = [e.cpu_memory_usage for e in seen.function_events if e.name.startswith("aten::empty")]
+    assert 0 < max(made) <= 4 * x.numel()
 
 
 def test_pairs_beyond_the_memory_are_refused_with_what_would_fit(monkeypatch):
