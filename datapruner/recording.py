@@ -1,9 +1,11 @@
 """record(): train once, and keep the traces that every training-dynamics scorer reads."""
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
+import torch
 from torch import Tensor, nn
 
 from .checkpoint import save_tensors, weights_hash
@@ -19,6 +21,8 @@ from .traces import Record
 
 if TYPE_CHECKING:
     from .data import Data
+    from .masks.engine import Pruning
+    from .weight_specs import WeightPruning
 
 
 @overload
@@ -136,7 +140,8 @@ def _record_one(
             "unreadable": (~data.readable).nonzero().flatten().tolist(),
         },
     )
-    listening = _Listening(recorder, model, loader, run, cleaned, checkpoints)
+    masks = None if run.weights is None else _Attached(run.weights)
+    listening = _Listening(recorder, model, masks, loader, run, cleaned, checkpoints)
     checkpoint = recorder.folder / "checkpoint.safetensors" if path is not None else None
     fit(
         model,
@@ -144,7 +149,7 @@ def _record_one(
         sampler,
         run,
         loss=lesson,
-        masks=run.weights,
+        masks=masks,
         observers=[listening],
         checkpoint=checkpoint,
         run_id=run_id,
@@ -208,11 +213,31 @@ def _refuse_without(record: Record, checkpoints: Sequence[int]) -> None:
         )
 
 
-def save_weights(path: Path, model: nn.Module) -> str:
-    """Write the network's weights beside a record; return 16 hex digits over them."""
+def save_weights(
+    path: Path, model: nn.Module, effective: Mapping[str, Tensor] | None = None
+) -> str:
+    """Write the network's weights beside a record; return 16 hex digits over them.
+
+    `effective` has, by parameter, what the network computed with in its place: soft masks do that.
+    """
+    if effective:
+        model = copy.deepcopy(model)
+        model.load_state_dict({**model.state_dict(), **effective})
     digest = weights_hash(model)
     save_tensors(path, {"model": model.state_dict()}, {"hash": digest})
     return digest
+
+
+class _Attached:
+    """Masks that an observer of the run can look through once they are attached."""
+
+    def __init__(self, spec: "WeightPruning") -> None:
+        self.spec = spec
+
+    def attach(self, model: nn.Module, optimizer: torch.optim.Optimizer, **of: Any) -> "Pruning":
+        """Attach the masks as the spec does, and keep hold of them."""
+        self.now = self.spec.attach(model, optimizer, **of)
+        return self.now
 
 
 class _Listening:
@@ -222,12 +247,14 @@ class _Listening:
         self,
         recorder: Recorder,
         model: nn.Module,
+        masks: "_Attached | None",
         loader: Loader,
         run: Run,
         clean_epochs: tuple[int, ...],
         checkpoints: Sequence[int],
     ) -> None:
         self.recorder, self.model, self.loader, self.run = recorder, model, loader, run
+        self.masks = masks
         self.clean_epochs = clean_epochs
         self.checkpoints = {*clean_epochs, *checkpoints}
 
@@ -240,12 +267,20 @@ class _Listening:
         self.recorder.end_epoch(epoch)
         if epoch in self.clean_epochs:
             run = self.run
-            passes = predict(self.model, self.loader, device=run.device, precision="float32")
+            passes = predict(
+                self.model,
+                self.loader,
+                device=run.device,
+                precision="float32",
+                forward=None if self.masks is None else self.masks.now.forward,
+            )
             for batch, logits in passes:
                 self.recorder.observe(epoch, batch.index, logits, batch.y, clean=True)
             self.recorder.end_clean()
         if epoch in self.checkpoints:
-            save_weights(self.recorder.folder / f"weights-{epoch}.safetensors", self.model)
+            effective = None if self.masks is None else self.masks.now.effective()
+            path = self.recorder.folder / f"weights-{epoch}.safetensors"
+            save_weights(path, self.model, effective)
         self.recorder.save_state()
 
     def resume(self, epoch: int) -> None:

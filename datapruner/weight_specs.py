@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from .hooks import Masking
     from .loaders import Loader
     from .losses import Loss
+    from .masks.engine import Pruning
     from .run import Run
     from .samplers import Sampler
 
@@ -99,7 +99,7 @@ class WeightPruning:
         loss: "Loss",
         run: "Run",
         device: "torch.device",
-    ) -> "Masking":
+    ) -> "Pruning":
         """Return the masks of one run, as `fit` asks for them; see `masks.attach`.
 
         Raises:

@@ -80,6 +80,21 @@ def test_a_clean_row_is_evaluation_by_hand_after_its_epoch(digits):
     assert not same(record.trace("loss", clean=True)[1], record.trace("loss")[2])
 
 
+@pytest.mark.parametrize("words", [{"criterion": "learned"}, {"schedule": "soft"}])
+def test_a_clean_row_and_its_weights_are_of_the_network_as_it_is_masked(digits, words):
+    pruning = dp.WeightPruning(0.2, allocation="uniform", begin=0.0, **words)
+    run = Run(model="mlp", epochs=3, lr=0.05, clean_epochs=(1,), weights=pruning)
+    record = dp.record(digits, run)
+    model = load_epoch(dp.make_model("mlp", 10, digits.shape), record, 1).eval()
+    weights = [p for name, p in model.named_parameters() if "weight" in name]
+    small = sum(int((w.abs() < 1e-3 * w.abs().max()).sum()) for w in weights)
+    assert small > 0.3 * sum(w.numel() for w in weights)
+    (batch,) = dp.TensorLoader(digits, digits.n)(torch.arange(digits.n), train=False)
+    with torch.no_grad():
+        loss = functional.cross_entropy(model(batch.x), batch.y, reduction="none")
+    torch.testing.assert_close(record.trace("loss", clean=True)[0], loss, rtol=1e-4, atol=1e-5)
+
+
 def test_a_clean_row_is_float32_whatever_the_training_was(digits):
     record = dp.record(digits, Run(model="mlp", epochs=1, lr=0.05, precision="bf16"))
     model = load_epoch(dp.make_model("mlp", 10, digits.shape), record, 0).eval()

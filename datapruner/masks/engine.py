@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from ..errors import Refused, UsageError
 from ..ranks import of_the_first
@@ -90,8 +91,15 @@ class Pruning:
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (b, C) of the network as it is masked now."""
-        logits: Tensor = self.model(x)
+        effective = self.effective()
+        logits: Tensor = (
+            functional_call(self.model, effective, (x,)) if effective else self.model(x)
+        )
         return logits
+
+    def effective(self) -> dict[str, Tensor]:
+        """Return by parameter what `forward` takes for it, where it is not the network's own."""
+        return {}
 
     @torch.no_grad()
     def before_step(self, progress: float) -> None:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from ..errors import UsageError
 from ..ranks import average, of_the_first
@@ -53,19 +52,18 @@ class LearnedScores(Pruning):
         """Whether scores are trained now, and weights are not."""
         return 0 < self.tick < self.when.last
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (b, C) under the top k of the scores."""
+    def effective(self) -> dict[str, Tensor]:
+        """Return by parameter the weights under the top k of the scores, while these train."""
+        effective: dict[str, Tensor] = {}
         if not self.learning:
-            return super().forward(x)
-        effective = {}
+            return effective
         for group, score, count in zip(self.groups, self.scores, self.counts, strict=True):
             member = group.members[0]
             weight = self.model.get_parameter(member.name).detach()
             hard = chosen(group, score.detach(), count, self.spec.floor)
             mask = (hard + (score - score.detach())).to(weight.dtype)  # 0 and 1 exactly
             effective[member.name] = weight * mask[member.units.to(weight.device)]
-        logits: Tensor = functional_call(self.model, effective, (x,))
-        return logits
+        return effective
 
     @torch.no_grad()
     def before_step(self, progress: float) -> None:

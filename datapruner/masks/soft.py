@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from ..errors import UsageError
 from ..ranks import average
@@ -43,11 +42,6 @@ class SoftMasks(Pruning):
 
     def _prepare(self) -> None:
         self.counts = [group.count for group in self.groups]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (b, C) of the network under its soft masks."""
-        logits: Tensor = functional_call(self.model, self._effective(), (x,))
-        return logits
 
     @torch.no_grad()
     def before_step(self, progress: float) -> None:
@@ -87,7 +81,8 @@ class SoftMasks(Pruning):
     def _count(self, counts: list[int]) -> None:
         self.counts, self.active = counts, self._left(counts)
 
-    def _effective(self) -> dict[str, Tensor]:
+    def effective(self) -> dict[str, Tensor]:
+        """Return by parameter the weights under their soft masks, where units are to go."""
         out = {}
         for group, count in zip(self.groups, self.counts, strict=True):
             if count == group.count:
