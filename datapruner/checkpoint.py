@@ -26,7 +26,10 @@ def save_tensors(path: Path | str, sections: Sections, about: dict[str, Any]) ->
         for name, tensor in tensors.items()
     }
     with whole_file(path) as temporary:
+        temporary.touch()  # with the rights of any file made here: save_file keeps others out
+        rights = temporary.stat().st_mode & 0o777
         save_file(flat, temporary, metadata={"datapruner": json.dumps(about)})
+        temporary.chmod(rights)
 
 
 def load_tensors(path: Path | str) -> tuple[Sections, dict[str, Any]]:
@@ -42,6 +45,10 @@ def load_tensors(path: Path | str) -> tuple[Sections, dict[str, Any]]:
             for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
                 section, name = key.split("/", 1)
                 sections.setdefault(section, {})[name] = file.get_tensor(key)
+    except FileNotFoundError:
+        raise PrunerError(f"{path}: no such file; check the path") from None
+    except PermissionError:
+        raise PrunerError(f"{path}: may not be read; ask its owner for the right to") from None
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise PrunerError(
             f"{path}: not a datapruner weights file ({error}); remove it and run again"

@@ -1,13 +1,11 @@
 """The one training loop."""
 
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint
 from .errors import PrunerError, UsageError
 from .evaluation import evaluate
+from .fit_checks import as_logits, belongings, classes_of, refuse_unlike
 from .hardware import float32_head, pick_device, place_model, placed, precision_of
 from .history import Epoch, History
 from .hooks import Masking, Masks, Observer, Progress
@@ -71,7 +70,8 @@ def fit(
 
     Raises:
         PrunerError: the loss is no longer finite.
-        UsageError: the loss does not give one value a row.
+        UsageError: an argument is of another kind, the network does not give logits of all
+            classes, or the loss not one value a row.
         Refused: the checkpoint belongs to another run, sampler, data or masks, or `start` to
             another network.
 
@@ -83,10 +83,12 @@ def fit(
         >>> history.examples
         288
     """
+    refuse_unlike(loader, sampler, run, test)
     device = pick_device(run.device)
     place_model(model, device)
     everyone = Fixed(seed=run.seed) if sampler is None else sampler
     sampler = everyone.bind(len(loader.labels), loader.labels, loader.readable)
+    classes = classes_of(loader) if loss is None else 0
     if loss is None:
         loss = SmoothedCrossEntropy(run.label_smoothing) if run.label_smoothing else cross_entropy
     if isinstance(loss, Adaptive):
@@ -103,7 +105,7 @@ def fit(
     if begun and not 0 < begun < run.steps:
         raise UsageError(f"{begun} steps are done of {run.steps}; set steps to more than these")
     history, run_id = History(begun=begun), run_id or run.id()
-    of = {} if checkpoint is None else _belongs(loader, sampler, masking)
+    of = {} if checkpoint is None else belongings(loader, sampler, masking)
     if checkpoint is not None and Path(checkpoint).exists():
         history, states = load_checkpoint(checkpoint, model, optimizer, run_id, of)
         sampler.load_state_dict(states["sampler"])
@@ -114,7 +116,9 @@ def fit(
     for observer in observers:
         observer.resume(len(history.epochs))
     listeners: tuple[Observer | Sampler, ...] = (sampler, *observers)
-    training = _Training(model, loader, run, loss, optimizer, masking, sampler, listeners, device)
+    training = _Training(
+        model, loader, run, loss, optimizer, masking, sampler, listeners, device, classes
+    )
     with float32_head(model, device, run.precision):
         while not _done(run, history):
             epoch = training.epoch(len(history.epochs), history, progress)
@@ -149,22 +153,6 @@ def _done(run: Run, history: History) -> bool:
     return history.steps >= run.steps if run.steps else len(history.epochs) >= run.epochs
 
 
-def _belongs(loader: Loader, sampler: Sampler, masking: Masking | None) -> dict[str, Any]:
-    """Return what a checkpoint goes on with and the run's id does not say: all is handed over."""
-    order, weight = sampler.draw(0)
-    first = hashlib.blake2b(order.cpu().numpy().tobytes(), digest_size=8)
-    if weight is not None:
-        first.update(weight.cpu().numpy().tobytes())
-    labels = hashlib.blake2b(torch.as_tensor(loader.labels).cpu().numpy().tobytes(), digest_size=8)
-    return {
-        "labels": labels.hexdigest(),
-        "batch size": loader.batch_size,
-        "sampler": type(sampler).__name__,
-        "first epoch": first.hexdigest(),
-        "use of masks": "none" if masking is None else "some",
-    }
-
-
 class _Training:
     """One run under way: what an epoch needs and nothing that outlives it."""
 
@@ -179,8 +167,10 @@ class _Training:
         sampler: Sampler,
         listeners: tuple[Observer | Sampler, ...],
         device: torch.device,
+        classes: int,
     ) -> None:
         self.model, self.loader, self.run, self.loss = model, loader, run, loss
+        self.classes = classes
         self.optimizer, self.sampler, self.listeners = optimizer, sampler, listeners
         self.device, self.masking = device, masking
         forward = model if masking is None else masking.forward
@@ -254,7 +244,7 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.run, progress)
         with _one_row(self.model) if len(index) == 1 < self.loader.batch_size else nullcontext():
-            logits = self.forward(batch.x).float()
+            logits = as_logits(self.forward(batch.x), self.classes)
         losses = self.loss(logits, batch, progress)
         if losses.shape != index.shape:
             raise UsageError(
