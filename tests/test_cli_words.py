@@ -163,3 +163,12 @@ def test_a_value_of_another_type_is_told_without_pythons_names(kind, said):
         typed("x", kind, [1])
     with pytest.raises(UsageError, match="known: a, b$"):
         typed("x", Literal["a", "b"], "none")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_score_that_could_not_begin_leaves_its_folder_as_it_was(tmp_path, there):
+    if there:
+        (tmp_path / "out").mkdir()
+    words = ["score", "digits", "--model", "json:dumps", "--out", str(tmp_path / "out")]
+    assert main(words) == 1
+    assert [p.name for p in tmp_path.rglob("*")] == ["out"] * there

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..console import Console
-from ..errors import UsageError
+from ..errors import PrunerError, UsageError
 from ..run import Run
 from .embedding_source import Embedder, write_neighbours
 from .making import (
@@ -106,13 +106,16 @@ def _score(
         refuse_unfit(work, names, options)
         run_id = run.id(data=data.fingerprint)
         made = [place for place in (folder, *folder.parents) if not place.exists()]
+        fresh = not (folder / "run.json").exists()
         claim(folder, "score", run_id, run, {"data": data.fingerprint})
         with alone(folder, console):
             try:
                 table = _table(work, names, options, seeds, embedder)
-            except UsageError:
-                if made and [p.name for p in folder.iterdir()] == ["run.json"]:
-                    shutil.rmtree(made[-1])  # a word was wrong, and nothing has been done yet
+            except PrunerError:
+                if fresh and [p.name for p in folder.iterdir()] == ["run.json"]:
+                    (folder / "run.json").unlink()  # nothing has been done yet
+                    if made:
+                        shutil.rmtree(made[-1])
                 raise
             if more.suspects:
                 _flag_suspects(table, work)

@@ -56,7 +56,10 @@ def heat_map(
         end = left + len(columns) * width
         marks.append(label(end, bottom + 20, column_title, "axis-title", "end"))
         bottom += 20
-    return drawing(max(480.0, left + len(columns) * width + 4), bottom + 8, title, *marks)
+    right = left + len(columns) * width + 4
+    if slanted:  # the last name leans out over the edge
+        right += len(columns[-1][:18]) * 5.6 - width / 2
+    return drawing(max(480.0, right), bottom + 8, title, *marks)
 
 
 def kept_bars(
