@@ -2,7 +2,8 @@
 
 There is one order: highest score first, equal scores by a seeded hash of their place. `top`,
 `window`, `middle` and `bottom` are slices of it, so the top 30 % and the bottom 70 % share nothing,
-and a smaller budget is contained in a larger one (`top`, `window`, `bottom`, `random`).
+and a smaller budget is contained in a larger one (`top`, `window`, `bottom`, `random`,
+`proportional`).
 
 A rule takes `(scores, k, generator)` and its own options by keyword, and returns k different places
 in ascending order. `scores` is (n,) and finite; a user's own function of that shape is a rule too.
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator
 
+from .errors import UsageError
 from .seeds import hash_rows
 
 TIES = "equal scores: ascending splitmix64(place, seed), so the same on every machine"
@@ -125,6 +127,40 @@ def random(scores: NDArray, k: int, generator: Generator) -> NDArray[np.int64]:
     return np.sort(draw(np.arange(len(scores)), k, _seed(generator), "random"))
 
 
+def proportional(scores: NDArray, k: int, generator: Generator) -> NDArray[np.int64]:
+    """Draw k one after another, each with probability proportional to score among those left.
+
+    Without replacement; examples of score 0 come only when there are no others, drawn uniformly.
+    Each has the key -log(u) / score of its own u, and the k smallest keys are kept (Efraimidis and
+    Spirakis 2006), so a smaller budget is contained in a larger one.
+
+    Args:
+        scores: (n,) finite and 0 or more.
+        k: how many to keep.
+        generator: draws.
+
+    Raises:
+        UsageError: a score is below 0.
+
+    Example:
+        >>> proportional(np.array([0.0, 2.0, 0.0, 1.0]), 2, torch.Generator().manual_seed(0))
+        array([1, 3])
+    """
+    if (below := scores < 0).any():
+        raise UsageError(
+            f"rule 'proportional' draws by scores of 0 or more; {np.count_nonzero(below):,} are "
+            f"below, first at {int(below.argmax())}: keep by rank (top, ccs), or shift them"
+        )
+    seed = _seed(generator)
+    some, none = np.flatnonzero(scores > 0), np.flatnonzero(scores == 0)
+    u = (hash_rows(some, seed, "proportional") >> np.uint64(11)).astype(np.float64) + 0.5
+    m = min(k, len(some))
+    with np.errstate(over="ignore"):  # of scores below 1e-306
+        keys = -np.log(u * 2.0**-53) / scores[some].astype(np.float64)
+    first = np.argpartition(keys, m - 1)[:m] if 0 < m < len(some) else np.arange(m)
+    return np.sort(np.concatenate([some[first], draw(none, k - m, seed, "no weight")]))
+
+
 Rule = Callable[[NDArray, int, Generator], NDArray[np.int64]]
 
 RULES: dict[str, Callable[..., NDArray[np.int64]]] = {
@@ -136,6 +172,7 @@ RULES: dict[str, Callable[..., NDArray[np.int64]]] = {
     # random parts
     "ccs": ccs,
     "random": random,
+    "proportional": proportional,
 }
 
 

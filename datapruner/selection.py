@@ -195,7 +195,8 @@ def keep(
 
     Rules: `top`, `bottom`, `middle` (around the median), `window` (leave out the `offset` share of
     the highest, then top), `ccs` (cut the `beta` share of the highest, then draw evenly from
-    `strata` score strata), `random`; or a function (scores, k, generator) -> k places in `scores`.
+    `strata` score strata), `random`, `proportional` (drawn one after another by score); or a
+    function (scores, k, generator) -> k places in `scores`.
 
     Score-only pruning is inconsistent when little is kept (Ayed and Hayou 2023, arXiv 2302.06960):
     give `calibrate` then. It also empties classes (Sorscher et al. 2022 keep a floor of 0.5).

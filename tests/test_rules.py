@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from datapruner.errors import UsageError
 from datapruner.rules import RULES, draw
 
 SEVEN = np.array([0.4, 0.1, 0.7, 0.2, 0.6, 0.3, 0.5], np.float32)
@@ -25,6 +26,7 @@ ROWS = {
     # 0.7 is cut; strata [0.1, 0.35) = {1, 3, 5} and [0.35, 0.6] = {0, 4, 6}, all of them kept
     "ccs": ({"beta": 1 / 7, "strata": 2}, 6, [0, 1, 3, 4, 5, 6]),
     "random": ({}, 7, [0, 1, 2, 3, 4, 5, 6]),
+    "proportional": ({}, 7, [0, 1, 2, 3, 4, 5, 6]),
 }
 
 
@@ -43,6 +45,7 @@ def test_hand_worked_row(name):
 )
 def test_exact_sorted_unique_and_asked_twice_the_same(name, scores, part, seed):
     k = round(part * len(scores))
+    scores = abs(scores) if name == "proportional" else scores
     kept = RULES[name](scores, k, new(seed))
     assert kept.dtype == np.int64
     assert len(kept) == k
@@ -77,7 +80,7 @@ def test_bottom_is_what_top_leaves(scores, k):
     assert sorted(both.tolist()) == list(range(len(scores)))
 
 
-@pytest.mark.parametrize("name", ["top", "bottom", "window", "random"])
+@pytest.mark.parametrize("name", ["top", "bottom", "window", "random", "proportional"])
 def test_a_smaller_budget_lies_in_a_larger_one(name):
     scores = np.repeat([0.0, 1.0, 2.0], 30)
     small, large = (set(RULES[name](scores, k, new(3)).tolist()) for k in (10, 40))
@@ -140,3 +143,26 @@ def test_ccs_of_equal_scores_is_a_random_draw():
 def test_draw_takes_each_candidate_equally_often():
     hits = np.bincount(np.concatenate([draw(np.arange(10), 3, s, "t") for s in range(1000)]))
     assert (abs(hits - 300) < 60).all()
+
+
+def test_proportional_draws_one_after_another_by_score():
+    # of scores 1, 2, 3 two: 1 is in with 1/6 + 2/6 * 1/4 + 3/6 * 1/3; two draws at once, or with
+    # replacement, would give it 2/6 or 11/36
+    scores = np.array([1.0, 2.0, 3.0])
+    both = np.bincount(
+        np.concatenate([RULES["proportional"](scores, 2, new(s)) for s in range(6000)]), minlength=3
+    )
+    np.testing.assert_allclose(both / 6000, [5 / 12, 11 / 15, 17 / 20], atol=0.02)
+
+
+def test_proportional_takes_examples_without_weight_last_and_evenly():
+    scores = np.array([0.0, 1e-40, 0.0, 5.0, 0.0])
+    kept = [RULES["proportional"](scores, 3, new(s)).tolist() for s in range(300)]
+    assert all({1, 3} < set(k) for k in kept)
+    last = np.bincount([({*k} - {1, 3}).pop() for k in kept], minlength=5)
+    assert last[[0, 2, 4]].min() > 60
+
+
+def test_proportional_refuses_scores_below_0():
+    with pytest.raises(UsageError, match=r"0 or more; 2 are below, first at 1: keep by rank"):
+        RULES["proportional"](np.array([1.0, -1.0, 0.5, -2.0]), 1, new())

@@ -41,7 +41,7 @@ def keep(
         out: folder for the selection.
         fraction: share of the readable examples to keep, above 0 and at most 1.
         k: how many to keep, instead of a fraction.
-        rule: top, bottom, middle, window, ccs, random.
+        rule: top, bottom, middle, window, ccs, random, proportional.
         per_class: the same share of every class.
         class_floor: least share of its proportional part that each class keeps.
         calibrate: share of what is kept that is drawn at random.
