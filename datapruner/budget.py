@@ -122,10 +122,16 @@ class Classes:
         return {str(name): [of_class, size] for name, of_class, size in rows}
 
 
-def keep_per_class(spender: Spender, classes: Classes, k: int) -> Indices:
-    """Apply the rule inside each class; k is shared in proportion, by largest remainder."""
+def keep_per_class(
+    spender: Spender, classes: Classes, k: int, shares: NDArray[np.float64] | None = None
+) -> Indices:
+    """Apply the rule inside each class; k is shared in proportion, by largest remainder.
+
+    In proportion to the sizes of the classes, or to `shares`; a class that is smaller than its part
+    is kept whole, and the others share what is left.
+    """
     sizes = classes.sizes
-    quotas = largest_remainder(sizes.astype(np.float64), k, sizes)
+    quotas = largest_remainder(sizes.astype(np.float64) if shares is None else shares, k, sizes)
     return spender.spend(list(enumerate(classes.members)), quotas)
 
 

@@ -140,6 +140,28 @@ def refuse_odd_shares(**shares: float) -> None:
             raise UsageError(f"{name}={share:g} must be between 0 and 1")
 
 
+def shares_of_classes(shares: ArrayLike | Tensor, classes: int) -> NDArray[np.float64]:
+    """Return what classes' budgets are proportional to, as numbers.
+
+    Raises:
+        UsageError: not one number of 0 or more a class, or all of them 0.
+
+    Example:
+        >>> shares_of_classes([0.1, 0.4], 2)
+        array([0.1, 0.4])
+    """
+    given = np.asarray(shares)
+    if given.shape != (classes,) or given.dtype.kind not in "iuf":
+        raise UsageError(
+            f"class_shares must be one number for each of the {classes} classes, got "
+            f"{given.shape} {given.dtype}"
+        )
+    _refuse(~np.isfinite(given) | (given < 0), "no share", "give each class 0 or more")
+    if not given.any():
+        raise UsageError("class_shares are all 0; give a class more than that")
+    return given.astype(np.float64)
+
+
 def ranked_by_a_greedy_scorer(scores: NDArray) -> int | None:
     """Return how many examples a greedy scorer ranked when it did not rank all, else None.
 

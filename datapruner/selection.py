@@ -15,6 +15,7 @@ from .checks import (
     choose_rule,
     ranked_by_a_greedy_scorer,
     refuse_odd_shares,
+    shares_of_classes,
     size_of_budget,
     usable_scores,
     whole_number,
@@ -180,6 +181,7 @@ def keep(
     labels: ArrayLike | Tensor | None = None,
     per_class: bool = False,
     class_floor: float = 0.0,
+    class_shares: ArrayLike | Tensor | None = None,
     calibrate: float = 0.0,
     seed: int = 0,
     offset: float = 0.0,
@@ -212,6 +214,10 @@ def keep(
         class_floor: every class keeps at least class_floor * fraction * its readable examples,
             rounded up while the budget lasts. A class that the rule leaves short is filled by the
             rule inside the class; the others share what is left.
+        class_shares: (C,) what the budgets of the classes are proportional to, in the order of the
+            labels: ones for equal parts, the classes' validation errors for DRoP (Vysogorets et
+            al. 2024). A class smaller than its part is kept whole, the others share the rest, and
+            the rule is applied inside each class.
         calibrate: share of k drawn uniformly from what the rule does not keep.
         seed: orders ties and makes the draws.
         offset: for `window`; at most 1 - fraction.
@@ -231,6 +237,9 @@ def keep(
         tensor([1, 3])
         >>> keep([0.3, 0.9, 0.1, 0.7], k=2, labels=[0, 1, 0, 1], per_class=True).indices
         tensor([0, 1])
+        >>> labels = [0, 0, 0, 1, 1, 1]
+        >>> keep(range(6), k=4, labels=labels, class_shares=[0.3, 0.1]).indices
+        tensor([0, 1, 2, 5])
     """
     values, pool = usable_scores(scores, readable)
     share, size = size_of_budget(fraction, k, len(pool))
@@ -239,13 +248,18 @@ def keep(
     refuse_odd_shares(class_floor=class_floor, calibrate=calibrate)
     if per_class and class_floor:
         raise UsageError("per_class keeps each class's full share already; leave out class_floor")
-    if labels is None and (per_class or class_floor):
-        raise UsageError("per_class and class_floor need labels; pass labels=data.labels")
+    if class_shares is not None and (per_class or class_floor):
+        raise UsageError("class_shares says what each class keeps; leave out the other class words")
+    if labels is None and (per_class or class_floor or class_shares is not None):
+        raise UsageError("what is kept of a class needs labels; pass labels=data.labels")
     ranked = None if name == "random" else ranked_by_a_greedy_scorer(values[pool])
     spender = Spender(values, chosen, calibrate, whole_number("seed", seed), ranked)
     classes = None if labels is None else Classes.of(labels, pool, len(values))
-    if classes is not None and per_class:
-        kept = keep_per_class(spender, classes, size)
+    shares = None
+    if classes is not None and class_shares is not None:
+        shares = shares_of_classes(class_shares, len(classes.names))
+    if classes is not None and (per_class or shares is not None):
+        kept = keep_per_class(spender, classes, size, shares)
     elif classes is not None and class_floor:
         kept = keep_with_floor(spender, classes, size, class_floor * share)
     else:
@@ -259,6 +273,7 @@ def keep(
         "seed": spender.seed,
         "per_class": bool(per_class),
         "class_floor": float(class_floor),
+        "class_shares": None if shares is None else shares.tolist(),
         "calibrate": float(calibrate),
         "class_counts": None if classes is None else classes.counts(kept),
         "ties": TIES,

@@ -122,6 +122,25 @@ def test_window_and_beta_are_shares_of_the_class():
     assert kept(TEN, 0.5, rule="window", offset=0.25, **options) == [2, 3, 4, 7, 8]
 
 
+def test_class_shares_are_budgets_of_classes_that_hold_them():
+    # three classes of 5, 3 and 2; k = 6 by errors .1, .3, .2 is 1, 3, 2: the two small ones whole
+    labels = [0, 0, 0, 0, 0, 1, 1, 1, 2, 2]
+    errors = np.array([0.1, 0.3, 0.2])
+    assert kept(TEN, k=6, labels=labels, class_shares=errors)[1:] == [5, 6, 7, 8, 9]
+    # 8: 1.33, 4, 2.67 do not fit into 3 and 2, so that the first gets the 3 that are left
+    assert counts(TEN, labels, 8, errors) == [3, 3, 2]
+    # equal parts of 7: 2.33 each; 2 is all that the third has, and the odd one goes to the first
+    assert counts(TEN, labels, 7, [1, 1, 1]) == [3, 2, 2]
+    # a class without a share gives when the others have nothing left
+    assert counts(TEN, labels, 6, [0, 1, 1]) == [1, 3, 2]
+
+
+def counts(scores, labels, k, shares):
+    found = keep(scores, k=k, labels=labels, class_shares=shares)
+    assert found.meta["class_shares"] == [float(s) for s in shares]
+    return [number for number, _ in found.meta["class_counts"].values()]
+
+
 def test_class_floor_lifts_only_who_is_short():
     # top 5 is class 0 alone; half of 0.5 * 4 is 1 for class 1
     assert kept(TEN, 0.5, labels=LABELS, class_floor=0.5) == [0, 1, 2, 3, 6]
@@ -236,8 +255,16 @@ def test_a_function_that_returns_no_places_is_named(places, words):
         ({"fraction": 0.5, "rule": "window", "offset": 0.6}, "offset=0.6 must be"),
         ({"fraction": 0.5, "rule": "ccs", "beta": NAN}, "beta=nan"),
         ({"k": 5, "rule": "ccs", "strata": 0}, "strata=0"),
-        ({"k": 3, "per_class": True}, "need labels"),
-        ({"k": 3, "class_floor": 0.5}, "need labels"),
+        ({"k": 3, "per_class": True}, "needs labels"),
+        ({"k": 3, "class_floor": 0.5}, "needs labels"),
+        ({"k": 3, "class_shares": [1, 1]}, "needs labels"),
+        ({"k": 3, "labels": LABELS, "class_shares": [1]}, r"each of the 2 classes, got \(1,\)"),
+        ({"k": 3, "labels": LABELS, "class_shares": [1, -1]}, "no share, first at 1"),
+        ({"k": 3, "labels": LABELS, "class_shares": [0, 0]}, "are all 0"),
+        (
+            {"k": 3, "labels": LABELS, "class_shares": [1, 1], "per_class": True},
+            "leave out the other class words",
+        ),
         (
             {"k": 3, "labels": LABELS, "per_class": True, "class_floor": 0.5},
             "leave out class_floor",

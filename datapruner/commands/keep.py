@@ -25,6 +25,7 @@ def keep(
     rule: str = "top",
     per_class: bool = False,
     class_floor: float = 0.0,
+    class_shares: tuple[float, ...] = (),
     calibrate: float = 0.0,
     offset: float | Literal["auto"] = 0.0,
     beta: float | Literal["auto"] = 0.0,
@@ -44,6 +45,8 @@ def keep(
         rule: top, bottom, middle, window, ccs, random, proportional.
         per_class: the same share of every class.
         class_floor: least share of its proportional part that each class keeps.
+        class_shares: what the budgets of the classes are proportional to, a number each in the
+            order of the labels: 1 1 1 for equal parts, validation errors for DRoP.
         calibrate: share of what is kept that is drawn at random.
         offset: share of the highest scores to leave out first (window); auto is the share of
             suspect labels that `score --suspects` found.
@@ -63,6 +66,7 @@ def keep(
             "rule": rule,
             "per_class": per_class,
             "class_floor": class_floor,
+            "class_shares": class_shares or None,
             "calibrate": calibrate,
             "offset": offset,
             "beta": beta,
