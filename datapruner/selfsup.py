@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from .augment import Normalise
 from .checkpoint import load_tensors, load_weights, save_tensors
+from .claiming import claim
 from .engine import fit
 from .errors import Refused, UsageError
 from .files import read_json, write_json
@@ -26,7 +27,7 @@ from .models import make_model
 from .run import Run
 from .seeds import seed_for
 from .selfsup_losses import NTXent, VICReg
-from .training import claim, make_sampler
+from .training import make_sampler
 from .two_views import TwoViewLoader, Views
 from .typed import set_typed
 

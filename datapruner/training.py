@@ -11,8 +11,9 @@ from torch import nn
 from .augment import Normalise
 from .by_score import ByScore
 from .checkpoint import load_tensors, load_weights, save_tensors
+from .claiming import claim, unclaim
 from .engine import fit
-from .errors import Refused, UsageError
+from .errors import UsageError
 from .files import write_json
 from .hardware import pick_device
 from .history import History
@@ -102,7 +103,7 @@ def train(
         )
     except UsageError:  # what only fit can see, such as a pattern that the network does not have
         if folder is not None:
-            _unclaim(folder)
+            unclaim(folder)
         raise
     if folder is not None:
         if lesson is not None:
@@ -255,38 +256,3 @@ def network(run: Run, data: "Data", loader: Loader) -> nn.Module:
     first = data.readable.nonzero()[0]
     shape: Any = tuple(next(iter(loader(first, train=False))).x.shape[1:])
     return make_model(run.model, data.num_classes, shape, seed=run.seed)
-
-
-def claim(out: Path | str, kind: str, run_id: str, run: Run, fingerprints: dict[str, str]) -> Path:
-    """Take the folder for this run, or find that it is already this run's.
-
-    Raises:
-        Refused: it holds another run, or files that are not ours.
-    """
-    from .files import read_json
-
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise Refused(f"{folder}: is a file; give another --out")
-    if (folder / "run.json").exists():
-        held = read_json(folder / "run.json")
-        if (held.get("kind"), held.get("id")) != (kind, run_id):
-            raise Refused(
-                f"{folder}: holds another run ({held.get('kind')} {held.get('id')}, this is {kind} "
-                f"{run_id}); give another --out, or remove the folder"
-            )
-        return folder
-    if folder.exists() and any(folder.iterdir()):
-        raise Refused(f"{folder}: holds files that are not a run's; give another --out")
-    write_json(
-        folder / "run.json",
-        {"kind": kind, "id": run_id, "run": run.changed(), "fingerprints": fingerprints},
-    )
-    return folder
-
-
-def _unclaim(folder: Path) -> None:
-    """Leave a folder that holds nothing but the claim to it, for another run to take."""
-    if [path.name for path in folder.iterdir()] == ["run.json"]:
-        (folder / "run.json").unlink()
-        folder.rmdir()

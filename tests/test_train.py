@@ -1,6 +1,7 @@
 """train(): from a Run alone to a trained network, and the folders that runs lie in."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from torch import nn
 import datapruner as dp
 from datapruner import PrunerError, Refused, Run, UsageError
 from datapruner.checkpoint import load_tensors, save_tensors, weights_hash
+from datapruner.claiming import claim
 from datapruner.data import Data
 from datapruner.run import KeepSpec, RS2Spec
-from datapruner.training import claim, make_loader, make_sampler, network
+from datapruner.training import make_loader, make_sampler, network
 
 RUN = Run(data="digits", model="mlp", epochs=2, lr=0.05)
 
@@ -104,9 +106,16 @@ def test_what_a_folder_of_a_run_holds(digits, tmp_path):
 def test_a_folder_belongs_to_one_run(tmp_path):
     folder = claim(tmp_path / "a", "train", "1234", RUN, {})
     assert claim(folder, "train", "1234", RUN, {}) == folder
-    for kind, run_id in (("train", "9999"), ("score", "1234")):
-        with pytest.raises(Refused, match="holds another run"):
+    for kind, run_id, words in (
+        ("train", "9999", r"another run \(1234, not 9999\)"),
+        ("score", "1234", r"another run \(of train, not score\)"),
+    ):
+        with pytest.raises(Refused, match=words):
             claim(folder, kind, run_id, RUN, {})
+    longer = replace(RUN, epochs=RUN.epochs + 1, weights=dp.WeightPruning(0.1))
+    words = rf"epochs {RUN.epochs} there and {RUN.epochs + 1} here; another weights; another data"
+    with pytest.raises(Refused, match=words):
+        claim(folder, "train", "9999", longer, {"data": "1"})
     (tmp_path / "empty").mkdir()
     claim(tmp_path / "empty", "train", "1234", RUN, {})
     (tmp_path / "mine").mkdir()

@@ -52,9 +52,9 @@ def demo(
 
 def _demo(out: str, seeds: int, common: Common) -> None:
     """Score the digits, keep 30 % by several rules, train on each, write the page."""
+    from ..claiming import claim
     from ..data import open_data
     from ..report import write_results
-    from ..training import claim
     from .report import write_page
 
     if seeds < 1:

@@ -84,9 +84,9 @@ def race(
 
 def _race(what: "Race", out: str, seeds: int, opening: Opening, common: Common) -> None:
     """Train every arm, write the page, print the table."""
+    from ..claiming import claim
     from ..data import open_data
     from ..racing import race as work
-    from ..training import claim
     from .estimate import estimate, text
     from .report import write_page
 

@@ -82,8 +82,8 @@ def _score(
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
     refuse_without_runs(needs(names), more)
+    from ..claiming import claim
     from ..data import open_data
-    from ..training import claim
     from .estimate import estimate, text
     from .report import write_page
 

@@ -162,7 +162,8 @@ def _sources(
 
 def _claim(work: Path, data: "Data", run: Run) -> None:
     """Make a folder that is not there, or empty, one of `score`, which can then go on in it."""
-    from ..training import claim, make_loader, network
+    from ..claiming import claim
+    from ..training import make_loader, network
 
     if work.exists() and (not work.is_dir() or any(work.iterdir())):
         return

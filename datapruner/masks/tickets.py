@@ -106,8 +106,9 @@ def lottery(
         >>> [round(one.density, 2) for one in found]
         [1.0, 0.8, 0.64]
     """
+    from ..claiming import claim
     from ..data import open_data
-    from ..training import claim, make_lesson, make_loader, make_sampler, network
+    from ..training import make_lesson, make_loader, make_sampler, network
 
     plan, removal = Rewind.read(rewind), Removal.read(rate, within, classifier_rate)
     if loss is not None and run.distill is not None:
