@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from ..errors import UsageError
 from ..rs2 import RS2
 from ..wrap import prune
+from .around import Around
 
 
 def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> Any:
@@ -92,7 +93,7 @@ def prune_for(trainer: Any, sampler: Any, *, labels: Tensor | None = None) -> An
     return loader
 
 
-class _Passes:
+class _Passes(Around):
     """A pruned loader as the Trainer uses one.
 
     The Trainer takes all batches of an optimizer step before it trains on the first, so their
@@ -101,7 +102,7 @@ class _Passes:
     """
 
     def __init__(self, trainer: Any, loader: Any) -> None:
-        self.trainer, self.loader = trainer, loader
+        super().__init__(trainer, loader)
         self._usual = int(getattr(trainer.args, "gradient_accumulation_steps", 1))
         self._waiting: deque[Tensor] = deque(maxlen=self._usual)
 
@@ -115,11 +116,6 @@ class _Passes:
 
     def __len__(self) -> int:
         return len(self.loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("trainer", "loader"):
-            raise AttributeError(name)
-        return getattr(self.loader, name)
 
     @property
     def indices(self) -> Tensor:

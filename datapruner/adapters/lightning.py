@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..wrap import prune
+from .around import Around
 
 
 def prune_for(trainer: Any, loader: Any, sampler: Any, *, labels: Tensor | None = None) -> Any:
@@ -55,7 +56,7 @@ def prune_for(trainer: Any, loader: Any, sampler: Any, *, labels: Tensor | None 
     return _Passes(trainer, prune(loader, sampler, labels=labels, rank=rank, world=world))
 
 
-class _Passes:
+class _Passes(Around):
     """A pruned loader as Lightning uses one.
 
     Lightning makes iterators that it never asks, to see whether it can, so an epoch begins with its
@@ -63,9 +64,6 @@ class _Passes:
     last batch was given has ended when the length of the next is read. Some of its strategies start
     the processes when fit begins (ddp_spawn, ddp_notebook), so which this is shows only then.
     """
-
-    def __init__(self, trainer: Any, loader: Any) -> None:
-        self.trainer, self.loader = trainer, loader
 
     def __iter__(self) -> Iterator[Any]:
         self._be_this_process()
@@ -79,8 +77,3 @@ class _Passes:
 
     def _be_this_process(self) -> None:
         self.loader._cursor.be(self.trainer.global_rank, self.trainer.world_size)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("trainer", "loader"):
-            raise AttributeError(name)
-        return getattr(self.loader, name)
