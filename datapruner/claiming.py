@@ -1,5 +1,7 @@
 """A folder for one run: taken by it, found again by it, refused to any other."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,7 @@ def claim(out: Path | str, kind: str, run_id: str, run: Run, fingerprints: dict[
         Refused: it holds another run, or files that are not ours.
     """
     folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise Refused(f"{folder}: is a file; give another --out")
+    refuse_file(folder)
     if (folder / "run.json").exists():
         held = read_json(folder / "run.json")
         if (held.get("kind"), held.get("id")) != (kind, run_id):
@@ -51,8 +52,25 @@ def _unlike(held: dict[str, Any], kind: str, run: Run, fingerprints: dict[str, s
     return "; ".join(words)
 
 
-def unclaim(folder: Path) -> None:
-    """Leave a folder that holds nothing but the claim to it, for another run to take."""
+def unclaim(folder: Path, made: Sequence[Path]) -> None:
+    """Leave a folder that holds nothing but the claim to it, for another run to take.
+
+    Args:
+        folder: the folder.
+        made: what the claim made of it and the folders around it, from the inside out; removed.
+    """
     if [path.name for path in folder.iterdir()] == ["run.json"]:
         (folder / "run.json").unlink()
-        folder.rmdir()
+        with suppress(OSError):  # another run has put something there meanwhile
+            for place in made:
+                place.rmdir()
+
+
+def refuse_file(folder: Path) -> None:
+    """Refuse a file where a folder is to be.
+
+    Raises:
+        Refused: it is one.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise Refused(f"{folder}: is a file; give another --out")

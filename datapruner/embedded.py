@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .claiming import refuse_file
 from .encoders import Encoder
 from .errors import PrunerError, Refused, UsageError
 from .evaluation import predict
@@ -173,8 +174,7 @@ def _narrowed(values: NDArray, dtype: Width) -> NDArray:
 
 def _claimed(out: Path, plan: dict[str, Any]) -> int | None:
     """Take the folder; return the shards that are done, None where all are."""
-    if out.exists() and not out.is_dir():
-        raise Refused(f"{out}: is a file; give another --out")
+    refuse_file(out)
     for file in (ABOUT, STATE):
         if (out / file).exists():
             held = read_json(out / file)

@@ -33,7 +33,7 @@ a DataLoader of yours goes through prune() into a loop of your own
                 f"fit reads a {name}loader such as TensorLoader(data), not a {type(one).__name__}; "
                 "a DataLoader of yours goes through prune() into a loop of your own"
             )
-    if sampler is not None and not (hasattr(sampler, "bind") and not isinstance(sampler, type)):
+    if sampler is not None and (isinstance(sampler, type) or not hasattr(sampler, "bind")):
         kind = sampler.__name__ if isinstance(sampler, type) else type(sampler).__name__
         raise UsageError(
             f"fit takes a sampler such as RS2(0.1), Fixed(selection) or None, not a {kind}"

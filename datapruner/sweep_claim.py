@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from .claiming import refuse_file
 from .errors import Refused
 from .files import read_json, write_json
 from .grid import Grid
@@ -20,8 +21,7 @@ def claim_sweep(site: Site, grid: Grid, plan: Sequence[Point]) -> list[str]:
         Refused: it holds something else.
     """
     file = site.out / "run.json"
-    if site.out.exists() and not site.out.is_dir():
-        raise Refused(f"{site.out}: is a file; give another --out")
+    refuse_file(site.out)
     # looked at before run.json, which another shard may write just now; nor is what a killed one
     # left of it a stranger
     strange = site.out.exists() and any(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .claiming import refuse_file
 from .errors import PrunerError, Refused, UsageError
 from .files import read_json, write_json
 from .hooks import Progress
@@ -108,8 +109,7 @@ def _refuse_other_classes(asked: Logits, loader: Loader, data: "Data") -> None:
 
 def _claimed(out: Path, plan: dict[str, Any]) -> int | None:
     """Take the folder for these logits; return the shards that are done, None where all are."""
-    if out.exists() and not out.is_dir():
-        raise Refused(f"{out}: is a file; give another --out")
+    refuse_file(out)
     if (out / "teacher.json").exists():
         held = read_json(out / "teacher.json")
         if any(held.get(key) != value for key, value in plan.items()):

@@ -103,7 +103,7 @@ def train(
         )
     except UsageError:  # what only fit can see, such as a pattern that the network does not have
         if folder is not None:
-            unclaim(folder)
+            unclaim(folder, [folder])
         raise
     if folder is not None:
         if lesson is not None:

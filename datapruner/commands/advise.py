@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..claiming import refuse_file
 from ..console import Console
 from ..errors import Refused
 from ..files import read_json
@@ -64,8 +65,7 @@ def advise(
 
 def _refuse_another(folder: Path) -> None:
     """Refuse a folder that is no pilot's before runs are put into it."""
-    if folder.exists() and not folder.is_dir():
-        raise Refused(f"{folder}: is a file; give another --out")
+    refuse_file(folder)
     if (folder / "run.json").exists():
         kind = read_json(folder / "run.json").get("kind")
         raise Refused(f"{folder}: holds a run of {kind}; give another --out")

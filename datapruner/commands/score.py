@@ -3,7 +3,6 @@
 # ruff: noqa: D417 - groups of options document themselves
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +81,7 @@ def _score(
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
     refuse_without_runs(needs(names), more)
-    from ..claiming import claim
+    from ..claiming import claim, unclaim
     from ..data import open_data
     from .estimate import estimate, text
     from .report import write_page
@@ -112,10 +111,8 @@ def _score(
             try:
                 table = _table(work, names, options, seeds, embedder)
             except PrunerError:
-                if fresh and [p.name for p in folder.iterdir()] == ["run.json"]:
-                    (folder / "run.json").unlink()  # nothing has been done yet
-                    if made:
-                        shutil.rmtree(made[-1])
+                if fresh:
+                    unclaim(folder, made)
                 raise
             if more.suspects:
                 _flag_suspects(table, work)
